@@ -1,0 +1,6 @@
+package exchange
+
+// Network makes the links. Get one with [Over].
+type Network interface {
+	network()
+}
