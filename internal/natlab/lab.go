@@ -1,0 +1,215 @@
+package natlab
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// maxLabs is how many labs can exist in one namespace at a time: as many
+// subnets of subnetBits as 198.18.0.0/15 has (RFC 2544's benchmarking range).
+const (
+	maxLabs    = 32
+	subnetBits = 20
+)
+
+// ErrClosed is returned by methods of a closed [Lab] or [Host].
+var ErrClosed = errors.New("natlab: closed")
+
+// Config is a lab's configuration. The zero value is usable.
+type Config struct {
+	// Seed feeds the random choices of all links (loss, jitter, reordering), so that a
+	// run can be repeated. Zero draws a seed; [Lab.Seed] tells which.
+	Seed uint64
+}
+
+// Lab is a core network with hosts and sites. Its methods may be called from several
+// goroutines at once.
+type Lab struct {
+	seed    uint64
+	prefix  netip.Prefix
+	gateway netip.Addr // the core's own address
+	core    *namespace
+	self    *Host
+	spawner *spawner
+
+	public  *pool
+	private *pool // the sites' numbers
+
+	mu     sync.Mutex
+	closed bool
+	hosts  map[*Host]struct{}
+	sites  map[*Site]struct{}
+}
+
+// New makes a lab in the namespace that [Enter] made. The error wraps
+// [ErrUnavailable] where Enter failed or was not called. Close it after use.
+func New(cfg Config) (*Lab, error) {
+	home, err := currentNamespace()
+	if err != nil {
+		return nil, err
+	}
+	if err := entered(home.id); err != nil {
+		home.close()
+		return nil, err
+	}
+	l := &Lab{
+		seed: cfg.Seed, private: newPool(netip.MustParsePrefix("10.0.0.0/8"), 24),
+		hosts: make(map[*Host]struct{}), sites: make(map[*Site]struct{}),
+	}
+	for l.seed == 0 {
+		l.seed = rand.Uint64()
+	}
+	if l.core, err = newNamespace(prepare(true)); err != nil {
+		home.close()
+		return nil, err
+	}
+	if err := l.attachSelf(home); err != nil {
+		l.core.close()
+		home.close()
+		return nil, err
+	}
+	l.spawner = startSpawner()
+	return l, nil
+}
+
+// attachSelf joins the process's namespace to the core. The name of the link there
+// serves as the lock on the lab's subnet: two labs never get the same one.
+func (l *Lab) attachSelf(home *namespace) error {
+	for i := range maxLabs {
+		prefix := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, byte(18 + i>>4), byte(i << 4), 0}), subnetBits)
+		addresses := newPool(prefix, 32)
+		gateway, _ := addresses.take()
+		own, _ := addresses.take()
+		name := fmt.Sprintf("natlab%d", i)
+		inside := end{ns: home, name: name, mac: macFor(own, 0)}
+		outside := end{ns: l.core, name: "self", mac: macFor(own, 1)}
+		err := joinEnds(inside, outside)
+		if errors.Is(err, unix.EEXIST) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		l.prefix, l.gateway, l.public = prefix, gateway, addresses
+		l.self = &Host{lab: l, name: "self", addr: own, ns: home, link: name}
+		err = l.core.inside(func(nl *netlink.Handle) error {
+			if err := addToLoopback(nl, gateway); err != nil {
+				return err
+			}
+			return attach(nl, outside, netip.Addr{}, way{to: single(own), via: own, mac: inside.mac})
+		})
+		if err == nil {
+			err = home.inside(func(nl *netlink.Handle) error {
+				return attach(nl, inside, own, way{to: prefix, via: gateway, mac: outside.mac})
+			})
+		}
+		if err != nil {
+			return errors.Join(err, deleteLink(home, name))
+		}
+		return nil
+	}
+	return fmt.Errorf("natlab: all %d subnets are in use: close labs that are no longer needed", maxLabs)
+}
+
+// Seed is what the links' random choices derive from.
+func (l *Lab) Seed() uint64 { return l.seed }
+
+// Prefix holds all public addresses of the lab.
+func (l *Lab) Prefix() netip.Prefix { return l.prefix }
+
+// Self is the calling process's own namespace: a public host on the core.
+// Ordinary net.Dial and net.Listen calls use it. Processes started in it die with the lab.
+func (l *Lab) Self() *Host { return l.self }
+
+// AddHost adds a host with a public address.
+func (l *Lab) AddHost(name string) (*Host, error) {
+	addr, err := l.public.take()
+	if err != nil {
+		return nil, fmt.Errorf("natlab: add host %s: %w", name, err)
+	}
+	h := &Host{lab: l, name: name, addr: addr, link: coreLink(addr), peer: l.core, pool: l.public}
+	if err := h.build(l.gateway); err != nil {
+		l.public.release(addr)
+		return nil, fmt.Errorf("natlab: add host %s: %w", name, err)
+	}
+	return h, l.keepHost(h)
+}
+
+// keepHost notes a host for Close.
+func (l *Lab) keepHost(h *Host) error {
+	l.mu.Lock()
+	if !l.closed {
+		l.hosts[h] = struct{}{}
+		l.mu.Unlock()
+		return nil
+	}
+	l.mu.Unlock()
+	h.ns.close()
+	return ErrClosed
+}
+
+// Close kills the processes in the lab's hosts and removes the lab. Sockets that are still
+// open in its hosts go dead, but stay the caller's to close. Further calls do nothing.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	l.mu.Unlock()
+
+	l.spawner.stop()
+	ids := make(map[string]bool)
+	for h := range l.hosts {
+		ids[h.ns.id] = true
+	}
+	errs := []error{killInside(ids)}
+	for h := range l.hosts {
+		h.shut()
+	}
+	for s := range l.sites {
+		s.shut()
+	}
+	errs = append(errs, deleteLink(l.self.ns, l.self.link))
+	l.self.shut()
+	l.core.close()
+	return errors.Join(errs...)
+}
+
+// coreLink names the core's end of the link to a public address.
+func coreLink(a netip.Addr) string {
+	b := a.As4()
+	return fmt.Sprintf("c%d-%d", int(b[1])<<8|int(b[2]), b[3])
+}
+
+func addToLoopback(nl *netlink.Handle, a netip.Addr) error {
+	lo, err := nl.LinkByName("lo")
+	if err == nil {
+		err = nl.AddrAdd(lo, &netlink.Addr{IPNet: ipNet(single(a))})
+	}
+	if err != nil {
+		return fmt.Errorf("natlab: add %s to the loopback: %w", a, err)
+	}
+	return nil
+}
+
+// deleteLink removes a link, and with it its other end.
+func deleteLink(ns *namespace, name string) error {
+	return ns.inside(func(nl *netlink.Handle) error {
+		link, err := nl.LinkByName(name)
+		if err == nil {
+			err = nl.LinkDel(link)
+		}
+		if err != nil {
+			return fmt.Errorf("natlab: remove link %s: %w", name, err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,84 @@
+package natlab
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Link describes a site's way to the core. The zero value is a veth pair and nothing
+// else: the kernel forwards, at memory speed. If any of Delay, Jitter, Loss and Reorder is set,
+// a forwarder carries each packet.
+type Link struct {
+	// Delay is added to each packet, in each direction.
+	Delay time.Duration
+	// Jitter adds an even random share of itself on top. Packets keep their order.
+	Jitter time.Duration
+	// Loss is the share of packets to lose, in each direction, from 0 to 1.
+	Loss float64
+	// Reorder is the share of packets, from 0 to 1, that are held back for ReorderBy, so
+	// that later ones overtake them.
+	Reorder float64
+	// ReorderBy is how long. Zero means 2 ms.
+	ReorderBy time.Duration
+	// Seed makes the link's random choices repeatable. Zero derives one from the lab's seed.
+	Seed uint64
+	// Queue is how many packets can be under way in one direction; more are
+	// dropped. Zero means 16384.
+	Queue int
+	// MTU is the largest IP packet. Zero means 1500. At least 576.
+	MTU int
+}
+
+func (l Link) forwarded() bool {
+	return l.Delay > 0 || l.Jitter > 0 || l.Loss > 0 || l.Reorder > 0
+}
+
+func (l Link) validate() error {
+	switch {
+	case l.Delay < 0 || l.Jitter < 0 || l.ReorderBy < 0:
+		return fmt.Errorf("natlab: negative time in link %+v", l)
+	case !(l.Loss >= 0 && l.Loss <= 1) || !(l.Reorder >= 0 && l.Reorder <= 1):
+		return fmt.Errorf("natlab: loss %v and reorder %v must be from 0 to 1", l.Loss, l.Reorder)
+	case l.MTU != 0 && (l.MTU < 576 || l.MTU > 65535):
+		return fmt.Errorf("natlab: MTU %d must be from 576 to 65535, or 0", l.MTU)
+	case l.Queue < 0:
+		return fmt.Errorf("natlab: negative queue %d", l.Queue)
+	}
+	return nil
+}
+
+// uplink is what joins a site to the core.
+type uplink struct {
+	core *namespace
+	name string // the core's end
+}
+
+// connect joins a site's router to the core.
+func (l *Lab) connect(s *Site) (*uplink, error) {
+	mtu := s.config.Link.MTU
+	near := end{ns: s.router, name: uplinkName, mac: macFor(s.public, 0), mtu: mtu}
+	far := end{ns: l.core, name: coreLink(s.public), mac: macFor(s.public, 1), mtu: mtu}
+	if err := joinEnds(near, far); err != nil {
+		return nil, err
+	}
+	err := s.router.inside(func(nl *netlink.Handle) error {
+		if err := addToLoopback(nl, s.gateway); err != nil {
+			return err
+		}
+		return attach(nl, near, s.public, way{via: l.gateway, mac: far.mac})
+	})
+	if err == nil {
+		err = l.core.inside(func(nl *netlink.Handle) error {
+			return attach(nl, far, netip.Addr{}, way{to: single(s.public), via: s.public, mac: near.mac})
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &uplink{core: l.core, name: far.name}, nil
+}
+
+func (u *uplink) remove() error { return deleteLink(u.core, u.name) }

@@ -1,0 +1,95 @@
+package natlab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// end is one side of a veth pair.
+type end struct {
+	ns   *namespace
+	name string
+	mac  net.HardwareAddr
+	mtu  int // 0: the kernel's 1500
+}
+
+// joinEnds makes a veth pair between two namespaces. Both ends are still down.
+func joinEnds(a, b end) error {
+	veth := netlink.NewVeth(netlink.NewLinkAttrs())
+	veth.Name, veth.HardwareAddr, veth.MTU = a.name, a.mac, a.mtu
+	veth.Namespace = netlink.NsFd(a.ns.fd())
+	veth.PeerName, veth.PeerHardwareAddr, veth.PeerMTU = b.name, b.mac, uint32(b.mtu)
+	veth.PeerNamespace = netlink.NsFd(b.ns.fd())
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("natlab: open netlink: %w", err)
+	}
+	defer nl.Close()
+	if err := nl.LinkAdd(veth); err != nil {
+		return fmt.Errorf("natlab: make veth pair %s and %s: %w", a.name, b.name, err)
+	}
+	return nil
+}
+
+// way is a route over one end of a link: to a destination, through the neighbour
+// whose hardware address is fixed.
+type way struct {
+	to  netip.Prefix // the zero value is the default route
+	via netip.Addr   // the neighbour; with to being its own /32 it needs no gateway
+	mac net.HardwareAddr
+}
+
+// attach gives an end its own address (none if invalid), brings it up and adds the way.
+func attach(nl *netlink.Handle, e end, own netip.Addr, w way) error {
+	link, err := nl.LinkByName(e.name)
+	if err != nil {
+		return fmt.Errorf("natlab: find link %s: %w", e.name, err)
+	}
+	index := link.Attrs().Index
+	if own.IsValid() {
+		if err := nl.AddrAdd(link, &netlink.Addr{IPNet: ipNet(single(own))}); err != nil {
+			return fmt.Errorf("natlab: add %s to %s: %w", own, e.name, err)
+		}
+	}
+	if err := nl.LinkSetUp(link); err != nil {
+		return fmt.Errorf("natlab: bring up %s: %w", e.name, err)
+	}
+	neigh := &netlink.Neigh{
+		LinkIndex: index, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT,
+		IP: w.via.AsSlice(), HardwareAddr: w.mac,
+	}
+	if err := nl.NeighAdd(neigh); err != nil {
+		return fmt.Errorf("natlab: add neighbour %s on %s: %w", w.via, e.name, err)
+	}
+	route := &netlink.Route{LinkIndex: index, Dst: ipNet(w.to)}
+	if w.to == single(w.via) {
+		route.Scope = netlink.SCOPE_LINK
+	} else {
+		route.Gw, route.Flags = w.via.AsSlice(), int(netlink.FLAG_ONLINK)
+	}
+	if err := nl.RouteAdd(route); err != nil {
+		return fmt.Errorf("natlab: add route to %s on %s: %w", route.Dst, e.name, err)
+	}
+	return nil
+}
+
+// single is the prefix that holds one address.
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	if !p.IsValid() {
+		return &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+	}
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// macFor derives a locally administered hardware address from an IPv4 address, with
+// side telling the two ends of its link apart.
+func macFor(a netip.Addr, side byte) net.HardwareAddr {
+	b := a.As4()
+	return net.HardwareAddr{0x02, side, b[0], b[1], b[2], b[3]}
+}
