@@ -8,8 +8,6 @@ import (
 	"os/exec"
 	"sync"
 	"syscall"
-
-	"github.com/vishvananda/netlink"
 )
 
 // Host is a machine of a lab: a network namespace with one link. Its methods may
@@ -39,17 +37,8 @@ func (h *Host) build(gateway netip.Addr) error {
 	}
 	near := end{ns: ns, name: hostLink, mac: macFor(h.addr, 0)}
 	far := end{ns: h.peer, name: h.link, mac: macFor(h.addr, 1)}
-	err = joinEnds(near, far)
-	if err == nil {
-		err = ns.inside(func(nl *netlink.Handle) error {
-			return attach(nl, near, h.addr, way{via: gateway, mac: far.mac})
-		})
-	}
-	if err == nil {
-		err = h.peer.inside(func(nl *netlink.Handle) error {
-			return attach(nl, far, netip.Addr{}, way{to: single(h.addr), via: h.addr, mac: near.mac})
-		})
-	}
+	err = wire(near, h.addr, way{via: gateway, mac: far.mac},
+		far, way{to: single(h.addr), via: h.addr, mac: near.mac})
 	if err != nil {
 		ns.close()
 		return err

@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // maxLabs is how many labs can exist in one namespace at a time: as many
@@ -89,29 +88,19 @@ func (l *Lab) attachSelf(home *namespace) error {
 		name := fmt.Sprintf("natlab%d", i)
 		inside := end{ns: home, name: name, mac: macFor(own, 0)}
 		outside := end{ns: l.core, name: "self", mac: macFor(own, 1)}
-		err := joinEnds(inside, outside)
-		if errors.Is(err, unix.EEXIST) {
+		err := wire(inside, own, way{to: prefix, via: gateway, mac: outside.mac},
+			outside, way{to: single(own), via: own, mac: inside.mac})
+		if errors.Is(err, errNameTaken) {
 			continue
 		}
+		if err == nil {
+			err = l.core.inside(func(nl *netlink.Handle) error { return addToLoopback(nl, gateway) })
+		}
 		if err != nil {
-			return err
+			return err // the link goes with the core
 		}
 		l.prefix, l.gateway, l.public = prefix, gateway, addresses
 		l.self = &Host{lab: l, name: "self", addr: own, ns: home, link: name}
-		err = l.core.inside(func(nl *netlink.Handle) error {
-			if err := addToLoopback(nl, gateway); err != nil {
-				return err
-			}
-			return attach(nl, outside, netip.Addr{}, way{to: single(own), via: own, mac: inside.mac})
-		})
-		if err == nil {
-			err = home.inside(func(nl *netlink.Handle) error {
-				return attach(nl, inside, own, way{to: prefix, via: gateway, mac: outside.mac})
-			})
-		}
-		if err != nil {
-			return errors.Join(err, deleteLink(home, name))
-		}
 		return nil
 	}
 	return fmt.Errorf("natlab: all %d subnets are in use: close labs that are no longer needed", maxLabs)

@@ -2,7 +2,6 @@ package natlab
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -61,19 +60,10 @@ func (l *Lab) connect(s *Site) (*uplink, error) {
 	mtu := s.config.Link.MTU
 	near := end{ns: s.router, name: uplinkName, mac: macFor(s.public, 0), mtu: mtu}
 	far := end{ns: l.core, name: coreLink(s.public), mac: macFor(s.public, 1), mtu: mtu}
-	if err := joinEnds(near, far); err != nil {
-		return nil, err
-	}
-	err := s.router.inside(func(nl *netlink.Handle) error {
-		if err := addToLoopback(nl, s.gateway); err != nil {
-			return err
-		}
-		return attach(nl, near, s.public, way{via: l.gateway, mac: far.mac})
-	})
+	err := wire(near, s.public, way{via: l.gateway, mac: far.mac},
+		far, way{to: single(s.public), via: s.public, mac: near.mac})
 	if err == nil {
-		err = l.core.inside(func(nl *netlink.Handle) error {
-			return attach(nl, far, netip.Addr{}, way{to: single(s.public), via: s.public, mac: near.mac})
-		})
+		err = s.router.inside(func(nl *netlink.Handle) error { return addToLoopback(nl, s.gateway) })
 	}
 	if err != nil {
 		return nil, err

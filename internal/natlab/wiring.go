@@ -1,6 +1,7 @@
 package natlab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -17,6 +18,9 @@ type end struct {
 	mtu  int // 0: the kernel's 1500
 }
 
+// errNameTaken says that a namespace has a link of that name already.
+var errNameTaken = errors.New("the name is taken")
+
 // joinEnds makes a veth pair between two namespaces. Both ends are still down.
 func joinEnds(a, b end) error {
 	veth := netlink.NewVeth(netlink.NewLinkAttrs())
@@ -29,7 +33,10 @@ func joinEnds(a, b end) error {
 		return fmt.Errorf("natlab: open netlink: %w", err)
 	}
 	defer nl.Close()
-	if err := nl.LinkAdd(veth); err != nil {
+	switch err := nl.LinkAdd(veth); {
+	case errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("natlab: make veth pair %s and %s: %w", a.name, b.name, errNameTaken)
+	case err != nil:
 		return fmt.Errorf("natlab: make veth pair %s and %s: %w", a.name, b.name, err)
 	}
 	return nil
@@ -41,6 +48,23 @@ type way struct {
 	to  netip.Prefix // the zero value is the default route
 	via netip.Addr   // the neighbour; with to being its own /32 it needs no gateway
 	mac net.HardwareAddr
+}
+
+// wire brings up a veth pair: first the near end, which has an address of its own, then the
+// far one, which has not.
+func wire(near end, own netip.Addr, out way, far end, in way) error {
+	if err := joinEnds(near, far); err != nil {
+		return err
+	}
+	err := near.ns.inside(func(nl *netlink.Handle) error { return attach(nl, near, own, out) })
+	if err != nil {
+		return err
+	}
+	err = far.ns.inside(func(nl *netlink.Handle) error { return attach(nl, far, netip.Addr{}, in) })
+	if err != nil {
+		return err
+	}
+	return near.ns.do(func() error { return settle(near.name) })
 }
 
 // attach gives an end its own address (none if invalid), brings it up and adds the way.
