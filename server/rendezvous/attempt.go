@@ -1,0 +1,195 @@
+package rendezvous
+
+import (
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bradawl/bradawl/protocol"
+	"github.com/bradawl/bradawl/protocol/pb"
+)
+
+// clockTolerance is how far an instant of a report may lie outside the attempt:
+// the client's estimate of the server's clock is not perfect. Beyond it the instant is ignored.
+const clockTolerance = 250 * time.Millisecond
+
+// report takes one side's account of an attempt. One for an unknown session or
+// an earlier attempt has crossed a message of ours and is ignored.
+func (g *group) report(m *member, r *pb.Report, now time.Time) {
+	g.step(func() {
+		id, err := protocol.SessionIDFromBytes(r.GetSessionId())
+		s := m.sessions[id]
+		if err != nil || s == nil || int(r.GetAttempt()) != s.attempt || s.sides[s.sideOf(m)].report != nil {
+			g.metrics.reports.WithLabelValues("ignored").Inc()
+			return
+		}
+		g.metrics.reports.WithLabelValues("used").Inc()
+		g.vet(s, r, now)
+		s.sides[s.sideOf(m)].report = r
+		g.decide(s, now)
+	})
+}
+
+// vet removes from a report the instants that cannot be true.
+func (g *group) vet(s *session, r *pb.Report, now time.Time) {
+	earliest := g.clock.at(s.ordered.Add(-clockTolerance))
+	latest := g.clock.at(now.Add(clockTolerance))
+	for _, t := range []*int64{&r.FirstInitOutNs, &r.FirstInitInNs, &r.HandshakeDoneNs, &r.ProvenNs} {
+		if *t != 0 && (*t < earliest || *t > latest) {
+			*t = 0
+			g.metrics.implausible.Inc()
+		}
+	}
+}
+
+func ok(r *pb.Report) bool { return r != nil && r.GetReason() == pb.Reason_REASON_UNSPECIFIED }
+
+func failed(r *pb.Report) bool { return r != nil && r.GetReason() != pb.Reason_REASON_UNSPECIFIED }
+
+// decide looks at the reports that are there. The dialler's word counts: it is
+// the one who learns last whether the path is proven.
+func (g *group) decide(s *session, now time.Time) {
+	d, l := &s.sides[s.dialler], &s.sides[1-s.dialler]
+	if !s.succeeded && ok(d.report) {
+		g.succeed(s, d.report)
+	}
+	both := (d.report != nil || d.gone) && (l.report != nil || l.gone)
+	switch {
+	case s.succeeded && both:
+		g.observeSkew(s)
+		g.close(s)
+	case s.succeeded:
+	case both:
+		g.attemptFailed(s, now)
+	default:
+		for _, r := range []*pb.Report{d.report, l.report} {
+			if failed(r) && final(protocol.ReasonFromPB(r.GetReason())) {
+				g.attemptFailed(s, now)
+				return
+			}
+		}
+	}
+}
+
+// final tells whether a reason makes another attempt pointless.
+func final(r protocol.Reason) bool {
+	return r == protocol.ReasonCanceled || r == protocol.ReasonIdentityMismatch || r == protocol.ReasonNoPeer
+}
+
+// attemptExpired is called when an attempt's time, with the grace for reports, is over.
+func (g *group) attemptExpired(s *session, now time.Time) {
+	if s.succeeded {
+		g.close(s)
+		return
+	}
+	if l := &s.sides[1-s.dialler]; ok(l.report) && s.sides[s.dialler].report == nil {
+		g.succeed(s, l.report) // the dialler's report is lost with it, the listener's proof is as good
+		g.close(s)
+		return
+	}
+	g.attemptFailed(s, now)
+}
+
+// succeed counts a proven path; r is the report that says so.
+func (g *group) succeed(s *session, r *pb.Report) {
+	s.succeeded = true
+	g.metrics.attempt("success", protocol.ReasonOK, s.natPair())
+	g.metrics.sessionEnded(protocol.ReasonOK)
+	began := g.clock.at(s.began)
+	fields := []zap.Field{zap.String("path", candidateLabel(r.GetPath()))}
+	if t := r.GetHandshakeDoneNs(); t != 0 {
+		took := max(0, time.Duration(t-began))
+		g.metrics.punch.WithLabelValues(s.natPair()).Observe(took.Seconds())
+		fields = append(fields, zap.Duration("punch", took))
+	}
+	if t := r.GetProvenNs(); t != 0 {
+		g.metrics.proven.WithLabelValues(s.natPair()).Observe(max(0, time.Duration(t-began)).Seconds())
+	}
+	g.metrics.paths.WithLabelValues(candidateLabel(r.GetPath())).Inc()
+	if c := s.collective; c != nil {
+		c.linked(s.sides[0].m, s.sides[1].m)
+		delete(c.pending, pairOf(s.sides[0].m, s.sides[1].m))
+	}
+	g.logEnd(s, "session connected", fields...)
+}
+
+// skew is the distance between the two first INITs, if both are known.
+func (s *session) skew() (time.Duration, bool) {
+	a, b := s.sides[0].report.GetFirstInitOutNs(), s.sides[1].report.GetFirstInitOutNs()
+	return time.Duration(a - b).Abs(), a != 0 && b != 0
+}
+
+// observeSkew counts the skew of an attempt.
+func (g *group) observeSkew(s *session) {
+	if skew, known := s.skew(); known {
+		g.metrics.skew.Observe(skew.Seconds())
+		if skew > g.window {
+			g.metrics.outsideWindow.Inc()
+		}
+	}
+}
+
+// attemptFailed orders the next attempt, roles swapped and at a common instant, or ends the session.
+func (g *group) attemptFailed(s *session, now time.Time) {
+	g.observeSkew(s)
+	reason, detail := g.judge(s)
+	g.metrics.attempt("failure", reason, s.natPair())
+	if s.attempt >= g.maxAttempts || final(reason) || hopeless(s.sides[0].m, s.sides[1].m) || g.draining {
+		g.fail(s, reason, detail, -1)
+		return
+	}
+	s.dialler = 1 - s.dialler
+	g.order(s, nil, now)
+}
+
+// judge finds the reason of a failed attempt from what the two sides saw.
+func (g *group) judge(s *session) (protocol.Reason, string) {
+	for i := range s.sides {
+		if s.sides[i].gone {
+			return protocol.ReasonNoPeer, fmt.Sprintf("%s is no longer signed in", s.sides[i].m.name)
+		}
+	}
+	// What a side reports outright comes first, in this order.
+	for _, want := range []protocol.Reason{
+		protocol.ReasonCanceled, protocol.ReasonIdentityMismatch, protocol.ReasonNoPeer, protocol.ReasonProofFailed,
+	} {
+		for i := range s.sides {
+			if r := s.sides[i].report; failed(r) && protocol.ReasonFromPB(r.GetReason()) == want {
+				return want, fmt.Sprintf("reported by %s", s.sides[i].m.name)
+			}
+		}
+	}
+	if skew, known := s.skew(); known && skew > g.window {
+		return protocol.ReasonWindowMissed, fmt.Sprintf("the first INITs were sent %v apart, the window is %v", skew, g.window)
+	}
+	for i := range s.sides {
+		if r := s.sides[i].report; failed(r) && r.GetInitsOut() > 0 && r.GetInitsIn() == 0 {
+			if symmetric(s.sides[0].m) || symmetric(s.sides[1].m) {
+				return protocol.ReasonMappingVaries, fmt.Sprintf("nothing came in at %s; a NAT gives every destination another port", s.sides[i].m.name)
+			}
+			return protocol.ReasonNoInbound, fmt.Sprintf("%s sent %d INITs and nothing came in", s.sides[i].m.name, r.GetInitsOut())
+		}
+	}
+	for i := range s.sides {
+		if r := s.sides[i].report; failed(r) {
+			return protocol.ReasonFromPB(r.GetReason()), fmt.Sprintf("reported by %s", s.sides[i].m.name)
+		}
+	}
+	return protocol.ReasonQUICTimeout, "no side reported in time"
+}
+
+// candidateLabel is the word of a candidate type in logs and metrics.
+func candidateLabel(t pb.Candidate_Type) string {
+	switch t {
+	case pb.Candidate_HOST:
+		return "host"
+	case pb.Candidate_SERVER_REFLEXIVE:
+		return "server_reflexive"
+	case pb.Candidate_PEER_REFLEXIVE:
+		return "peer_reflexive"
+	case pb.Candidate_RELAYED:
+		return "relayed"
+	}
+	return "unknown"
+}

@@ -1,0 +1,268 @@
+package rendezvous
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/bradawl/bradawl/protocol"
+	"github.com/bradawl/bradawl/protocol/identity"
+	"github.com/bradawl/bradawl/protocol/pb"
+)
+
+// collective is a named set of peers that want links to one another.
+type collective struct {
+	name    string
+	shape   shape
+	members map[string]*membership
+	opened  bool // it had its size once; from then on whoever joins is paired at once
+	pending map[[2]string]*session
+}
+
+// shape is what all members must agree on.
+type shape struct {
+	kind         pb.Join_Kind
+	roleA, roleB string
+	sizeA, sizeB uint32
+}
+
+// membership is one peer's part in a collective.
+type membership struct {
+	m  *member
+	c  *collective
+	id uint64
+	// linked are the incarnations to which there is, or has been, a link since the peer joined.
+	linked map[ref]struct{}
+}
+
+// pairOf names a pair, whichever is given first.
+func pairOf(a, b *member) [2]string {
+	if a.name > b.name {
+		a, b = b, a
+	}
+	return [2]string{a.name, b.name}
+}
+
+func (ms *membership) drop(g *group, now time.Time) {
+	g.leaveCollective(ms, now)
+}
+
+// join enters a peer into a collective and opens the sessions that follow.
+func (g *group) join(m *member, j *pb.Join, now time.Time) {
+	g.step(func() {
+		if !g.admit(m, j.GetRequestId()) {
+			return
+		}
+		c, r := g.collectiveFor(m, j)
+		if r != nil {
+			m.refuse(j.GetRequestId(), r.reason, r.detail)
+			return
+		}
+		ms := &membership{m: m, c: c, id: j.GetRequestId(), linked: map[ref]struct{}{}}
+		for _, p := range j.GetConnected() {
+			if f, err := identity.FingerprintFromBytes(p.GetFingerprint()); err == nil {
+				ms.linked[ref{p.GetName(), f}] = struct{}{}
+			}
+		}
+		c.members[m.name] = ms
+		opens := !c.opened && (c.complete() || len(ms.linked) > 0)
+		var pairs [][2]*membership
+		if c.opened {
+			pairs = c.missing(ms)
+		} else if opens {
+			pairs = c.missing(nil)
+		}
+		if !g.takeSessions(len(pairs)) {
+			c.forget(g, ms)
+			m.refuse(j.GetRequestId(), protocol.ReasonLimited, fmt.Sprintf("%d sessions are more than the server has room for", len(pairs)))
+			return
+		}
+		c.opened = c.opened || opens
+		m.collectives[c.name] = c
+		m.requests[ms.id] = ms
+		g.openPairs(c, pairs, now)
+	})
+}
+
+// collectiveFor finds the collective of a Join or makes it.
+func (g *group) collectiveFor(m *member, j *pb.Join) (*collective, *refusal) {
+	if err := checkName("collective", j.GetCollective(), protocol.MaxCollectiveLen); err != nil {
+		return nil, &refusal{reason: protocol.ReasonLimited, detail: err.Error()}
+	}
+	want := shape{j.GetKind(), j.GetRoleA(), j.GetRoleB(), j.GetSizeA(), j.GetSizeB()}
+	if want.kind == pb.Join_MESH {
+		want.roleA, want.roleB, want.sizeB = "", "", 0
+	}
+	switch {
+	case want.kind != pb.Join_MESH && want.kind != pb.Join_BIPARTITE:
+		return nil, &refusal{reason: protocol.ReasonLimited, detail: "unknown kind of collective"}
+	case want.kind == pb.Join_BIPARTITE && (want.roleA == want.roleB || m.role != want.roleA && m.role != want.roleB):
+		return nil, &refusal{reason: protocol.ReasonUnauthorized, detail: fmt.Sprintf(
+			"role %q is on no side; a bipartite collective has two different roles, here %q and %q", m.role, want.roleA, want.roleB)}
+	case int(want.sizeA)+int(want.sizeB) > g.limits.MaxPeersPerGroup:
+		return nil, &refusal{reason: protocol.ReasonLimited, detail: "the collective is larger than a group may be"}
+	}
+	c := g.collectives[j.GetCollective()]
+	switch {
+	case c == nil && len(g.collectives) >= g.limits.MaxCollectivesPerGroup:
+		return nil, &refusal{reason: protocol.ReasonLimited, detail: "too many collectives in the group"}
+	case c == nil:
+		c = &collective{name: j.GetCollective(), shape: want, members: map[string]*membership{}, pending: map[[2]string]*session{}}
+		g.collectives[c.name] = c
+	case c.shape != want:
+		return nil, &refusal{reason: protocol.ReasonLimited, detail: fmt.Sprintf("others joined %q with other kind, roles or sizes", c.name)}
+	case c.members[m.name] != nil:
+		return nil, &refusal{reason: protocol.ReasonLimited, detail: fmt.Sprintf("this peer has joined %q already", c.name)}
+	}
+	return c, nil
+}
+
+// complete tells whether as many have joined as the collective waits for.
+func (c *collective) complete() bool {
+	if c.shape.kind == pb.Join_MESH {
+		return len(c.members) >= int(c.shape.sizeA)
+	}
+	var a, b uint32
+	for _, ms := range c.members {
+		if ms.m.role == c.shape.roleA {
+			a++
+		} else {
+			b++
+		}
+	}
+	return a >= c.shape.sizeA && b >= c.shape.sizeB
+}
+
+// missing lists the pairs that have neither link nor session, of one member or (nil) of all.
+func (c *collective) missing(of *membership) (pairs [][2]*membership) {
+	names := slices.Sorted(maps.Keys(c.members))
+	add := func(x, y *membership) {
+		if c.shape.kind == pb.Join_BIPARTITE && x.m.role == y.m.role {
+			return
+		}
+		_, xy := x.linked[y.m.ref()]
+		_, yx := y.linked[x.m.ref()]
+		// A session with an earlier incarnation of one of them does not count.
+		s := c.pending[pairOf(x.m, y.m)]
+		busy := s != nil && s.sides[s.sideOf(x.m)].m == x.m && s.sides[s.sideOf(y.m)].m == y.m
+		if !xy && !yx && !busy {
+			pairs = append(pairs, [2]*membership{x, y})
+		}
+	}
+	if of != nil {
+		for _, n := range names {
+			if n != of.m.name {
+				add(of, c.members[n])
+			}
+		}
+		return pairs
+	}
+	for i, n := range names {
+		for _, o := range names[i+1:] {
+			add(c.members[n], c.members[o])
+		}
+	}
+	return pairs
+}
+
+// openPairs opens the sessions of pairs, for which room is taken already. A large burst is paced.
+func (g *group) openPairs(c *collective, pairs [][2]*membership, now time.Time) {
+	var base time.Time
+	index := map[*membership]int{}
+	perPeer := map[*membership]int{}
+	most := 0
+	var slow time.Duration
+	for _, p := range pairs {
+		for _, ms := range p {
+			if _, seen := index[ms]; !seen {
+				index[ms] = len(index)
+			}
+			perPeer[ms]++
+			most = max(most, perPeer[ms])
+			slow = max(slow, oneWay(ms.m))
+		}
+	}
+	if most > paceAbove {
+		base = now.Add(slow + fireMargin)
+	}
+	for _, p := range pairs {
+		a, b := p[0].m, p[1].m
+		if hopeless(a, b) {
+			g.refusePair(p)
+			continue
+		}
+		var at *pace
+		if most > paceAbove {
+			// Sessions of one peer differ in the sum, so no two of its own share a slot.
+			at = &pace{base: base, slot: (index[p[0]] + index[p[1]]) % len(index)}
+		}
+		g.open(a, b, p[0].id, p[1].id, c, false, at, now)
+	}
+}
+
+// refusePair tells both sides of a pair that cannot connect.
+func (g *group) refusePair(p [2]*membership) {
+	g.sessionsPerGroup--
+	g.budget.give(1)
+	g.metrics.sessionEnded(protocol.ReasonMappingVaries)
+	id := protocol.NewSessionID()
+	for i, ms := range p {
+		ms.m.link.enqueue(&pb.ServerMessage{Body: &pb.ServerMessage_Failed{Failed: &pb.Failed{
+			SessionId: id[:], Reason: protocol.ReasonMappingVaries.PB(), Detail: hopelessDetail(p[0].m, p[1].m),
+			RequestId: ms.id, Peer: p[1-i].m.refPB(),
+		}}})
+	}
+}
+
+// linked notes that a pair has its link.
+func (c *collective) linked(a, b *member) {
+	if ms := c.members[a.name]; ms != nil && ms.m == a {
+		ms.linked[b.ref()] = struct{}{}
+	}
+	if ms := c.members[b.name]; ms != nil && ms.m == b {
+		ms.linked[a.ref()] = struct{}{}
+	}
+}
+
+// leave ends a membership at its peer's wish.
+func (g *group) leave(m *member, requestID uint64, now time.Time) {
+	g.step(func() {
+		if ms, isMember := m.requests[requestID].(*membership); isMember {
+			g.leaveCollective(ms, now)
+		}
+	})
+}
+
+// leaveCollective ends the membership's unfinished sessions and makes the others forget its links, so that the peer may join anew.
+func (g *group) leaveCollective(ms *membership, _ time.Time) {
+	c, m := ms.c, ms.m
+	for _, s := range c.pending {
+		if i := s.sideOf(m); s.sides[i].m == m && !s.succeeded {
+			g.metrics.attempt("failure", protocol.ReasonCanceled, s.natPair())
+			g.fail(s, protocol.ReasonCanceled, fmt.Sprintf("%s has left %q", m.name, c.name), i)
+		}
+	}
+	for _, other := range c.members {
+		delete(other.linked, m.ref())
+	}
+	c.remove(g, m)
+}
+
+// remove takes a peer out; its sessions are the caller's business.
+func (c *collective) remove(g *group, m *member) {
+	ms := c.members[m.name]
+	if ms == nil || ms.m != m {
+		return
+	}
+	delete(m.requests, ms.id)
+	delete(m.collectives, c.name)
+	c.forget(g, ms)
+}
+
+func (c *collective) forget(g *group, ms *membership) {
+	delete(c.members, ms.m.name)
+	if len(c.members) == 0 {
+		delete(g.collectives, c.name)
+	}
+}

@@ -1,0 +1,103 @@
+package rendezvous
+
+import (
+	"net/netip"
+
+	"github.com/bradawl/bradawl/protocol"
+	"github.com/bradawl/bradawl/protocol/pb"
+)
+
+// mappingLabel is the word of a mapping behaviour in logs and metrics.
+func mappingLabel(b pb.MappingBehavior) string {
+	switch b {
+	case pb.MappingBehavior_MAPPING_NONE:
+		return "none"
+	case pb.MappingBehavior_MAPPING_ENDPOINT_INDEPENDENT:
+		return "endpoint_independent"
+	case pb.MappingBehavior_MAPPING_ADDRESS_DEPENDENT:
+		return "address_dependent"
+	case pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT:
+		return "address_and_port_dependent"
+	}
+	return "unknown"
+}
+
+// mappingLabels lists the words of mappingLabel in alphabetical order.
+func mappingLabels() []string {
+	return []string{"address_and_port_dependent", "address_dependent", "endpoint_independent", "none", "unknown"}
+}
+
+// natPair is the label of two mapping behaviours, whichever side has which.
+func natPair(a, b pb.MappingBehavior) string {
+	la, lb := mappingLabel(a), mappingLabel(b)
+	if la > lb {
+		la, lb = lb, la
+	}
+	return la + "/" + lb
+}
+
+// hardness orders mapping behaviours by how hard it is to be reached behind them.
+func hardness(b pb.MappingBehavior) int {
+	switch b {
+	case pb.MappingBehavior_MAPPING_NONE:
+		return 0
+	case pb.MappingBehavior_MAPPING_ENDPOINT_INDEPENDENT:
+		return 1
+	case pb.MappingBehavior_MAPPING_ADDRESS_DEPENDENT:
+		return 3
+	case pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT:
+		return 4
+	}
+	return 2
+}
+
+func symmetric(m *member) bool {
+	return m.mapping == pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT
+}
+
+// hopeless tells whether two peers cannot reach one another because neither
+// can know the other's address: both NATs map each destination anew, and they
+// are not behind the same one.
+func hopeless(a, b *member) bool {
+	return symmetric(a) && symmetric(b) && a.observed.Addr() != b.observed.Addr()
+}
+
+// candidates lists where of may be reached by to: its observed address, and
+// behind the same public address its host candidates too.
+func candidates(of, to *member) []*pb.Candidate {
+	kind := pb.Candidate_SERVER_REFLEXIVE
+	if of.mapping == pb.MappingBehavior_MAPPING_NONE {
+		kind = pb.Candidate_HOST
+	}
+	out := []*pb.Candidate{{Type: kind, Address: protocol.AddrToPB(of.observed)}}
+	if of.observed.Addr() != to.observed.Addr() {
+		return out
+	}
+	for _, h := range of.hosts {
+		if h != of.observed && len(out) < protocol.MaxCandidates {
+			out = append(out, &pb.Candidate{Type: pb.Candidate_HOST, Address: protocol.AddrToPB(h)})
+		}
+	}
+	return out
+}
+
+// vetHosts keeps of the host candidates that a peer claims those that other
+// peers may be sent to: private addresses, and ports of its observed address.
+// Anything else could be a stranger at whom it wants packets aimed.
+func vetHosts(claimed []*pb.Address, observed netip.AddrPort) []netip.AddrPort {
+	cgnat := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10) // RFC 6598
+	var out []netip.AddrPort
+	for _, c := range claimed {
+		a, err := protocol.AddrFromPB(c)
+		if err != nil {
+			continue
+		}
+		if ip := a.Addr(); !ip.IsPrivate() && !cgnat.Contains(ip) && ip != observed.Addr() {
+			continue
+		}
+		if out = append(out, a); len(out) == protocol.MaxHostCandidates {
+			break
+		}
+	}
+	return out
+}

@@ -1,0 +1,50 @@
+package rendezvous
+
+import "time"
+
+const (
+	// fireMargin is added to the slower peer's way when both must fire at one instant: time for it to read its order.
+	fireMargin = 10 * time.Millisecond
+	// reportGrace is how long after the end of an attempt the server waits for reports, the way from the peers not counted.
+	reportGrace = 500 * time.Millisecond
+	// paceAbove is how many sessions at once a peer fires as they come; above it they are paced.
+	paceAbove = 256
+	// paceSlot is the distance of two of its paced sessions.
+	paceSlot = 200 * time.Microsecond
+)
+
+// pace spreads a burst: a base instant that all can meet, and a slot in which no other session of either peer fires.
+type pace struct {
+	base time.Time
+	slot int
+}
+
+// oneWay estimates the way between the server and a peer.
+func oneWay(m *member) time.Duration { return m.link.roundTrip() / 2 }
+
+func slowest(s *session) time.Duration { return max(oneWay(s.sides[0].m), oneWay(s.sides[1].m)) }
+
+// schedule sets the fire time of the current attempt and how long it lasts, and
+// returns when the later of the two is expected to fire.
+//
+// Firing as the order comes in costs no waiting. The peers then fire as far
+// apart as their ways to the server differ, which must stay well below the
+// window. Retries and exact sessions have one common instant.
+func (g *group) schedule(s *session, p *pace, now time.Time) time.Time {
+	a, b := oneWay(s.sides[0].m), oneWay(s.sides[1].m)
+	s.giveUp = g.attemptTimeout + 4*(a+b)
+	arrival := now.Add(max(a, b))
+	common := arrival.Add(fireMargin)
+	switch {
+	case p != nil:
+		common = p.base.Add(time.Duration(p.slot) * paceSlot)
+	case s.attempt == 1 && !s.exact && (a-b).Abs() < g.window/2:
+		s.fireTime = 0
+		return arrival
+	}
+	s.fireTime = g.clock.at(common)
+	return common
+}
+
+// grace is how long after its end the reports of an attempt may take to come.
+func (g *group) grace(s *session) time.Duration { return reportGrace + 2*slowest(s) }

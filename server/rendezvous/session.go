@@ -1,0 +1,195 @@
+package rendezvous
+
+import (
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bradawl/bradawl/protocol"
+	"github.com/bradawl/bradawl/protocol/pb"
+)
+
+// session is one pair's attempts to connect.
+type session struct {
+	id         protocol.SessionID
+	sides      [2]side // 0 asked for it
+	dialler    int     // index into sides
+	collective *collective
+	exact      bool
+
+	attempt  int
+	key      protocol.SessionKey
+	fireTime int64         // on the server's clock; 0: as the order comes in
+	giveUp   time.Duration // after the fire time
+	ordered  time.Time     // the current attempt
+	began    time.Time     // the first attempt
+	end      deadline      // of the current attempt
+
+	succeeded bool // the dialler has proven the path; kept for the other's report
+}
+
+// side is one of the two as the session sees it.
+type side struct {
+	m         *member
+	requestID uint64     // its own Connect or Join; 0: the other asked
+	report    *pb.Report // of the current attempt; nil: none yet
+	gone      bool       // vanished after its report
+}
+
+// sessionRequest is a Connect that has become a session.
+type sessionRequest struct {
+	s *session
+	i int
+}
+
+func (s *session) sideOf(m *member) int {
+	if s.sides[0].m == m {
+		return 0
+	}
+	return 1
+}
+
+func (s *session) natPair() string {
+	return natPair(s.sides[0].m.mapping, s.sides[1].m.mapping)
+}
+
+// open makes a session of two peers and orders its first attempt. The caller
+// has taken it from the budget. pace may be nil.
+func (g *group) open(a, b *member, requestA, requestB uint64, c *collective, exact bool, p *pace, now time.Time) *session {
+	s := &session{
+		id:    protocol.NewSessionID(),
+		sides: [2]side{{m: a, requestID: requestA}, {m: b, requestID: requestB}},
+		began: now, collective: c, exact: exact,
+	}
+	s.end = deadline{index: -1, fire: func(now time.Time) { g.attemptExpired(s, now) }}
+	if ha, hb := hardness(a.mapping), hardness(b.mapping); hb > ha || hb == ha && c != nil && b.name < a.name {
+		s.dialler = 1
+	}
+	g.sessions[s] = struct{}{}
+	a.sessions[s.id], b.sessions[s.id] = s, s
+	if c == nil {
+		g.asked[[2]string{a.name, b.name}] = s
+		a.requests[requestA] = &sessionRequest{s, 0}
+	} else {
+		c.pending[pairOf(a, b)] = s
+	}
+	g.metrics.sessionsOpen.Inc()
+	g.order(s, p, now)
+	return s
+}
+
+// order begins the next attempt.
+func (g *group) order(s *session, p *pace, now time.Time) {
+	s.attempt++
+	s.key = protocol.NewSessionKey()
+	s.ordered = now
+	s.sides[0].report, s.sides[1].report = nil, nil
+	fires := g.schedule(s, p, now)
+	g.deadlines.set(&s.end, fires.Add(s.giveUp+g.grace(s)))
+	g.tell(s, 0)
+	g.tell(s, 1)
+	g.log.Debug("order", zap.Stringer("session", s.id), zap.Int("attempt", s.attempt),
+		zap.String("dialler", s.sides[s.dialler].m.name), zap.String("listener", s.sides[1-s.dialler].m.name))
+}
+
+// tell collects the order for one side.
+func (g *group) tell(s *session, i int) {
+	me, other := s.sides[i].m, s.sides[1-i].m
+	role := pb.Session_LISTENER
+	if s.dialler == i {
+		role = pb.Session_DIALLER
+	}
+	o := &pb.Session{
+		Id: s.id[:], Attempt: uint32(s.attempt), Key: s.key[:], Peer: other.info(),
+		Candidates: candidates(other, me), Role: role,
+		FireTimeNs: s.fireTime, GiveUpNs: int64(s.giveUp), RequestId: s.sides[i].requestID,
+	}
+	if s.collective != nil {
+		o.Collective = s.collective.name
+	}
+	g.collect(me, o)
+}
+
+// close forgets a session.
+func (g *group) close(s *session) {
+	if _, ok := g.sessions[s]; !ok {
+		return
+	}
+	delete(g.sessions, s)
+	g.deadlines.stop(&s.end)
+	for i := range s.sides {
+		m := s.sides[i].m
+		delete(m.sessions, s.id)
+		if s.collective == nil {
+			delete(m.requests, s.sides[i].requestID)
+		}
+	}
+	a, b := s.sides[0].m, s.sides[1].m
+	if key := [2]string{a.name, b.name}; g.asked[key] == s {
+		delete(g.asked, key)
+	}
+	if c := s.collective; c != nil && c.pending[pairOf(a, b)] == s {
+		delete(c.pending, pairOf(a, b))
+	}
+	g.sessionsPerGroup--
+	g.budget.give(1)
+	g.metrics.sessionsOpen.Dec()
+}
+
+// fail ends a session and says so to both sides but the one at index except (-1: none).
+func (g *group) fail(s *session, reason protocol.Reason, detail string, except int) {
+	for i := range s.sides {
+		if i != except && !s.sides[i].m.gone {
+			s.sides[i].m.link.enqueue(&pb.ServerMessage{Body: &pb.ServerMessage_Failed{Failed: &pb.Failed{
+				SessionId: s.id[:], Reason: reason.PB(), Detail: detail,
+				RequestId: s.sides[i].requestID, Peer: s.sides[1-i].m.refPB(),
+			}}})
+		}
+	}
+	g.metrics.sessionEnded(reason)
+	g.logEnd(s, "session failed", zap.String("reason", string(reason)), zap.String("detail", detail))
+	g.close(s)
+}
+
+func (g *group) logEnd(s *session, what string, more ...zap.Field) {
+	g.log.Info(what, append([]zap.Field{
+		zap.Stringer("session", s.id), zap.String("asker", s.sides[0].m.name), zap.String("peer", s.sides[1].m.name),
+		zap.String("nat_pair", s.natPair()), zap.Int("attempts", s.attempt),
+	}, more...)...)
+}
+
+// drop is what a Cancel does to a Connect that has become a session.
+func (r *sessionRequest) drop(g *group, _ time.Time) {
+	s, me := r.s, &r.s.sides[r.i]
+	delete(me.m.requests, me.requestID)
+	if s.succeeded {
+		return
+	}
+	if me.requestID = 0; s.sides[1-r.i].requestID != 0 {
+		return // the other side asked too
+	}
+	g.metrics.attempt("failure", protocol.ReasonCanceled, s.natPair())
+	g.fail(s, protocol.ReasonCanceled, fmt.Sprintf("%s no longer wants the connection", me.m.name), r.i)
+}
+
+// sideVanished ends what a session has with a peer that is no longer signed in.
+// If that peer had proven the path, the other's report is awaited.
+func (g *group) sideVanished(s *session, m *member, now time.Time) {
+	i := s.sideOf(m)
+	me, other := &s.sides[i], &s.sides[1-i]
+	me.gone = true
+	if s.collective == nil {
+		delete(m.requests, me.requestID)
+	}
+	proven := me.report != nil && me.report.GetReason() == pb.Reason_REASON_UNSPECIFIED
+	if !other.gone && other.report == nil && (s.succeeded || proven) {
+		return
+	}
+	if s.succeeded {
+		g.close(s)
+		return
+	}
+	g.metrics.attempt("failure", protocol.ReasonNoPeer, s.natPair())
+	g.fail(s, protocol.ReasonNoPeer, fmt.Sprintf("%s is no longer signed in", m.name), i)
+}
