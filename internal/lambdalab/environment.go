@@ -1,0 +1,359 @@
+package lambdalab
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// openFiles is how many files an environment's process may have open.
+const openFiles = 1024
+
+// environment is an execution environment: a place, the process in it, and
+// the HTTP server that the process asks for its invocations.
+type environment struct {
+	svc     *Service
+	fn      *function
+	id      string
+	created time.Time
+	logs    *logPipe
+	tmp     string
+
+	work   chan *invocation // capacity 1: for the runtime to take
+	ready  chan struct{}    // closed when it has initialized
+	exited chan struct{}    // closed when its process has ended or could not be started
+	gone   chan struct{}    // closed when all that belonged to it is gone
+
+	// Set before exited is closed, to be read afterwards.
+	startErr error
+	exit     *os.ProcessState
+
+	// Guarded by the service's mutex.
+	state        State
+	place        Place
+	pid          int  // 0 unless the process runs
+	doomed       bool // to be killed as soon as it has a process
+	outOfMemory  bool
+	runtimeReady bool
+	initErr      *functionError // what it reported by init/error
+	initDuration time.Duration
+	current      *invocation
+	invocations  int
+	maxMemoryMB  int
+	extensions   map[string]*extension
+}
+
+// launch starts an environment for a function. It returns at once; the
+// environment is in the state Starting.
+func (s *Service) launch(fn *function) (*environment, error) {
+	id := fn.Name[:min(len(fn.Name), 20)] + "-" + strings.ToLower(rand.Text()[:8])
+	logs, err := newLogPipe(s.logs, id)
+	if err != nil {
+		return nil, fmt.Errorf("lambdalab: start an environment of %s: %w", fn.Name, err)
+	}
+	e := &environment{
+		svc: s, fn: fn, id: id, created: time.Now(), logs: logs,
+		tmp:        filepath.Join(s.dir, id),
+		work:       make(chan *invocation, 1),
+		ready:      make(chan struct{}),
+		exited:     make(chan struct{}),
+		gone:       make(chan struct{}),
+		extensions: make(map[string]*extension),
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		logs.close()
+		return nil, ErrClosed
+	}
+	s.envs[id] = e
+	s.enter(e, Starting)
+	s.wg.Go(e.live)
+	return e, nil
+}
+
+// live is the environment's life.
+func (e *environment) live() {
+	defer close(e.gone)
+	s := e.svc
+	undo, err := e.run()
+	if err != nil {
+		e.startErr = fmt.Errorf("lambdalab: start environment %s: %w", e.id, err)
+		e.logs.line(e.startErr.Error())
+	}
+	s.mu.Lock()
+	if i := indexOf(e.fn.idle, e); i >= 0 {
+		e.fn.idle = append(e.fn.idle[:i], e.fn.idle[i+1:]...)
+	}
+	s.mu.Unlock()
+	close(e.exited)
+	for i := len(undo) - 1; i >= 0; i-- {
+		undo[i]()
+	}
+	s.mu.Lock()
+	delete(s.envs, e.id)
+	s.enter(e, Dead)
+	s.mu.Unlock()
+}
+
+func indexOf(envs []*environment, e *environment) int {
+	for i, x := range envs {
+		if x == e {
+			return i
+		}
+	}
+	return -1
+}
+
+// run makes the place, starts the process and waits for its end. It returns
+// what is to be undone, in reverse order, also with an error.
+func (e *environment) run() (undo []func(), err error) {
+	s := e.svc
+	undo = append(undo, e.logs.close)
+	if err := os.Mkdir(e.tmp, 0o700); err != nil {
+		return undo, err
+	}
+	undo = append(undo, func() { _ = os.RemoveAll(e.tmp) })
+	place, err := s.cfg.Network.NewPlace(s.ctx, e.id)
+	if err != nil {
+		return undo, fmt.Errorf("make its place: %w", err)
+	}
+	undo = append(undo, func() {
+		if err := place.Close(); err != nil {
+			e.logs.line("lambdalab: close the place: " + err.Error())
+		}
+	})
+	s.mu.Lock()
+	e.place = place
+	s.mu.Unlock()
+	ln, err := place.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return undo, fmt.Errorf("listen for the Runtime API: %w", err)
+	}
+	api := &http.Server{Handler: e.routes(), ErrorLog: discardLog()}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = api.Serve(ln) })
+	undo = append(undo, func() {
+		_ = api.Close()
+		serving.Wait()
+	})
+	return undo, e.process(place, ln.Addr())
+}
+
+// process starts the environment's process and waits for its end, all on one
+// thread: the kernel ends the process together with the thread it was started
+// on.
+func (e *environment) process(place Place, api net.Addr) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.Command(e.fn.Command[0], e.fn.Command[1:]...)
+	cmd.Dir = filepath.Dir(e.fn.Command[0])
+	cmd.Env = e.variables(api.String())
+	cmd.Stdout, cmd.Stderr = e.logs.w, e.logs.w
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := place.Start(cmd); err != nil {
+		return fmt.Errorf("start %s: %w", e.fn.Command[0], err)
+	}
+	limit := unix.Rlimit{Cur: openFiles, Max: openFiles}
+	_ = unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_NOFILE, &limit, nil) // it may have ended
+
+	s := e.svc
+	s.mu.Lock()
+	e.pid = cmd.Process.Pid
+	if e.doomed {
+		_ = e.signal(syscall.SIGKILL)
+	}
+	s.mu.Unlock()
+	// As long as the process has not been waited for, its number and its
+	// group's are nobody else's. What is left of the group goes with it.
+	awaitExit(cmd.Process.Pid)
+	s.mu.Lock()
+	_ = e.signal(syscall.SIGKILL)
+	e.pid = 0
+	s.mu.Unlock()
+	err := cmd.Wait()
+	e.exit = cmd.ProcessState
+	if exitErr := new(exec.ExitError); err != nil && !errors.As(err, &exitErr) {
+		return fmt.Errorf("wait for its process: %w", err)
+	}
+	return nil
+}
+
+// awaitExit returns when a child of this process has ended, and leaves it to
+// be waited for.
+func awaitExit(pid int) {
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// variables returns the process's environment.
+func (e *environment) variables(api string) []string {
+	region := e.svc.cfg.Region
+	vars := map[string]string{
+		"AWS_LAMBDA_RUNTIME_API":          api,
+		"AWS_LAMBDA_FUNCTION_NAME":        e.fn.Name,
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(e.fn.MemoryMB),
+		"AWS_LAMBDA_FUNCTION_VERSION":     "$LATEST",
+		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + e.fn.Name,
+		"AWS_LAMBDA_LOG_STREAM_NAME":      e.created.UTC().Format("2006/01/02") + "/[$LATEST]" + e.id,
+		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
+		"AWS_REGION":                      region,
+		"AWS_DEFAULT_REGION":              region,
+		"LAMBDA_TASK_ROOT":                filepath.Dir(e.fn.Command[0]),
+		"LAMBDA_RUNTIME_DIR":              filepath.Dir(e.fn.Command[0]),
+		"_HANDLER":                        e.fn.Handler,
+		"TMPDIR":                          e.tmp,
+		"TZ":                              ":UTC",
+		"LANG":                            "en_US.UTF-8",
+		"PATH":                            "/usr/local/bin:/usr/bin:/bin",
+	}
+	for k, v := range e.fn.Env {
+		vars[k] = v
+	}
+	out := make([]string, 0, len(vars))
+	for k, v := range vars {
+		out = append(out, k+"="+v)
+	}
+	return out
+}
+
+// signal sends a signal to the process group. It is called with the service's
+// mutex held, under which pid is not 0 only while the process has not been
+// waited for.
+func (e *environment) signal(sig syscall.Signal) error {
+	if e.pid == 0 {
+		return os.ErrProcessDone
+	}
+	return syscall.Kill(-e.pid, sig)
+}
+
+// kill ends the process by SIGKILL. It does not wait.
+func (e *environment) kill() {
+	e.svc.mu.Lock()
+	defer e.svc.mu.Unlock()
+	e.doomed = true
+	if e.state != Stopping && e.state != Dead {
+		e.svc.enter(e, Stopping)
+	}
+	_ = e.signal(syscall.SIGKILL)
+}
+
+// awaitInit returns when the environment has asked for its first invocation.
+func (e *environment) awaitInit() *functionError {
+	timer := time.NewTimer(initTimeout)
+	defer timer.Stop()
+	select {
+	case <-e.ready:
+		return nil
+	case <-e.exited:
+	case <-timer.C:
+		e.kill()
+		<-e.exited
+		return &functionError{Type: errorTimeout, Message: fmt.Sprintf("Task timed out after %.2f seconds", initTimeout.Seconds())}
+	}
+	e.svc.mu.Lock()
+	defer e.svc.mu.Unlock()
+	if e.initErr != nil {
+		return e.initErr
+	}
+	return e.exitError()
+}
+
+// exitError describes the end of the process. It is called with the service's
+// mutex held once the process has ended.
+func (e *environment) exitError() *functionError {
+	switch {
+	case e.startErr != nil:
+		return &functionError{Type: "Runtime.InvalidEntrypoint", Message: e.startErr.Error()}
+	case e.exit.Success():
+		return &functionError{Type: errorExit, Message: "Runtime exited without providing a reason"}
+	}
+	// "exit status 1" and "signal: killed" are the words of Lambda too.
+	err := &functionError{Type: errorExit, Message: "Runtime exited with error: " + e.exit.String()}
+	if e.outOfMemory {
+		err.reported = "Runtime.OutOfMemory"
+	}
+	return err
+}
+
+// freeze stops the process group and returns when its leader has stopped, or
+// has ended.
+func (e *environment) freeze(ctx context.Context) {
+	e.svc.mu.Lock()
+	err := e.signal(syscall.SIGSTOP)
+	pid := e.pid
+	e.svc.mu.Unlock()
+	if err != nil {
+		return
+	}
+	// A stop is not reported through anything that can be waited for with a
+	// bound, and somebody else's SIGCONT may undo it before it is seen.
+	for pause := 20 * time.Microsecond; pause < 100*time.Millisecond; pause *= 2 {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+		if err != nil && !errors.Is(err, unix.EINTR) || info.Signo != 0 {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-e.exited:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// thaw lets the process group go on.
+func (e *environment) thaw() {
+	e.svc.mu.Lock()
+	defer e.svc.mu.Unlock()
+	_ = e.signal(syscall.SIGCONT)
+}
+
+// shutdown ends the environment in Lambda's way and waits until it is gone:
+// with an extension registered, the extensions get the SHUTDOWN event and the
+// process SIGTERM some time before SIGKILL.
+func (e *environment) shutdown(reason string) {
+	s := e.svc
+	s.mu.Lock()
+	graceful := len(e.extensions) > 0
+	if graceful {
+		deadline := time.Now().Add(shutdownGrace)
+		for _, x := range e.extensions {
+			x.shutdown(reason, deadline)
+		}
+		_ = e.signal(syscall.SIGTERM) // delivered before anything else goes on
+		_ = e.signal(syscall.SIGCONT)
+	}
+	s.mu.Unlock()
+	if graceful {
+		timer := time.NewTimer(shutdownGrace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-e.exited:
+		}
+	}
+	e.kill()
+	<-e.gone
+}
