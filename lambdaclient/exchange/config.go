@@ -216,7 +216,8 @@ type ConsumerConfig struct {
 	// is waited for until the context ends: whether such a one failed, only
 	// the caller knows.
 	Patience time.Duration
-	// Reconnects is how often a broken link is made anew, per read and break,
-	// before only S3 (or a new attempt) is left. 0 means 2, negative none.
+	// Reconnects is how often a broken link is made anew at once, per read and
+	// break; then again after every Patience (in mode Direct once, before the
+	// read gives a LinkError). 0 means 2, negative means not at once.
 	Reconnects int
 }
