@@ -1,0 +1,448 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/bradawl/bradawl/protocol"
+	"github.com/bradawl/bradawl/protocol/identity"
+	"github.com/bradawl/bradawl/protocol/pb"
+)
+
+// maxHandshakes bounds the handshakes that one listening attempt takes part in.
+const maxHandshakes = 2 * maxDials
+
+// attempt runs one try of a session: it does what its punch decides.
+type attempt struct {
+	c       *Client
+	s       *session
+	n       uint32
+	key     protocol.SessionKey
+	dialler bool
+	mapping pb.MappingBehavior // the peer's
+	ordered time.Time
+	// Both configurations are made as the order comes in, so that no packet waits for them; one is used.
+	dialTLS, listenTLS *tls.Config
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	wake   chan struct{} // holds one
+
+	expecting []netip.AddrPort // guarded by sessions.mu
+
+	mu         sync.Mutex
+	p          *punch
+	tids       [][12]byte
+	handshakes int
+	mismatch   error // somebody proved a wrong key
+	conn       *Conn // the handshake that won
+	handshake  time.Time
+	over       bool
+	err        *Error // why, if it failed
+}
+
+func (c *Client) newAttempt(s *session, o order, now time.Time) *attempt {
+	a := &attempt{c: c, s: s, n: o.attempt, key: o.key, dialler: o.dialler, mapping: o.mapping, ordered: now, wake: make(chan struct{}, 1)}
+	a.ctx, a.cancel = context.WithCancelCause(c.ctx)
+	fire := now
+	if o.fireAt != 0 {
+		fire = c.clock.LocalTime(o.fireAt)
+		if hold := now.Add(maxHold); fire.After(hold) {
+			fire = hold
+		}
+	}
+	start := fire
+	if start.Before(now) {
+		start = now
+	}
+	a.p = newPunch(o.dialler, o.candidates, fire, start.Add(o.giveUp))
+	// X25519 alone keeps the ClientHello in one packet; one lost packet costs 200 ms here.
+	curves := []tls.CurveID{tls.X25519}
+	if a.dialler {
+		a.dialTLS = identity.DialConfig(c.identity, serverName(s.id), protocol.ALPNPeer, s.peer.Fingerprint)
+		a.dialTLS.CurvePreferences = curves
+	} else {
+		a.listenTLS = identity.ListenConfig(c.identity, protocol.ALPNPeer, a.verify)
+		a.listenTLS.CurvePreferences = curves
+	}
+	return a
+}
+
+// verify pins the dialler's key.
+func (a *attempt) verify(got identity.Fingerprint, _ tls.ConnectionState) error {
+	want := a.s.peer.Fingerprint
+	if got == want {
+		return nil
+	}
+	err := &identity.PinError{Got: got, Want: []identity.Fingerprint{want}}
+	a.mu.Lock()
+	a.mismatch = err
+	a.mu.Unlock()
+	return err
+}
+
+func (a *attempt) admitHandshake() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.handshakes++
+	return !a.over && a.handshakes <= maxHandshakes
+}
+
+// step sends the INITs that are due and dials if it is time to. Any goroutine may call it.
+func (a *attempt) step(now time.Time) {
+	a.mu.Lock()
+	if a.over {
+		a.mu.Unlock()
+		return
+	}
+	inits := a.p.inits(now)
+	to, dial := a.p.dial(now)
+	for _, i := range inits {
+		a.tids = append(a.tids, i.tid)
+	}
+	a.mu.Unlock()
+	for _, i := range inits {
+		a.sendInit(i)
+	}
+	if dial {
+		a.c.wg.Go(func() { a.dial(to) })
+	}
+}
+
+func (a *attempt) sendInit(i outInit) {
+	b, err := protocol.AppendInit(nil, i.tid, a.s.id, a.c.cfg.Name, a.key)
+	if err != nil {
+		return // the name was checked at sign-in
+	}
+	a.c.sessions.sent(i.tid, a)
+	a.c.write(b, i.to)
+	a.c.emit(Event{Kind: EventInitOut, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: i.to})
+}
+
+// poke makes run look at the state again.
+func (a *attempt) poke() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// heard takes an INIT that names this session.
+func (a *attempt) heard(now time.Time, from netip.AddrPort, r protocol.Request) {
+	if r.From != a.s.peer.Name || r.Verify(a.key) != nil {
+		return
+	}
+	a.mu.Lock()
+	if a.over {
+		a.mu.Unlock()
+		return
+	}
+	known := a.p.expects(from)
+	answer, also := a.p.heardInit(now, from, r.TransactionID)
+	for _, i := range also {
+		a.tids = append(a.tids, i.tid)
+	}
+	a.mu.Unlock()
+	if !answer {
+		return
+	}
+	if !known {
+		a.c.sessions.expectAlso(a, from)
+	}
+	if b, err := protocol.AppendBindingResponse(nil, r.TransactionID, from, &a.key); err == nil {
+		a.c.write(b, from)
+	}
+	for _, i := range also {
+		a.sendInit(i)
+	}
+	a.c.emit(Event{Kind: EventInitIn, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: from})
+	a.step(now)
+	a.poke()
+}
+
+// response takes the answer to an INIT of this attempt.
+func (a *attempt) response(now time.Time, from netip.AddrPort, r protocol.Response) {
+	if r.Verify(a.key) != nil {
+		return
+	}
+	a.mu.Lock()
+	if a.over {
+		a.mu.Unlock()
+		return
+	}
+	rtt, ok := a.p.heardResponse(now, from, r.TransactionID)
+	a.mu.Unlock()
+	if !ok {
+		return
+	}
+	a.c.emit(Event{Kind: EventInitAnswered, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: from, Delay: rtt})
+	a.step(now)
+	a.poke()
+}
+
+// run paces the attempt until it is over, and waits for what follows a failed one.
+func (a *attempt) run() {
+	defer a.cancel(nil)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		now := time.Now()
+		a.step(now)
+		a.mu.Lock()
+		over, err, conn, next, deadline := a.over, a.err, a.conn, a.p.next(), a.p.deadline
+		a.mu.Unlock()
+		switch {
+		case over && err == nil:
+			return
+		case over:
+			a.linger(err)
+			return
+		case conn != nil:
+			next = now.Add(time.Hour) // its proof has its own limit
+		case !now.Before(deadline):
+			a.fail(a.failure())
+			continue
+		}
+		timer.Reset(max(0, next.Sub(now)))
+		select {
+		case <-timer.C:
+		case <-a.wake:
+		case <-a.ctx.Done():
+			a.abort(context.Cause(a.ctx))
+			return
+		}
+	}
+}
+
+// failure describes an attempt that ran out of time.
+func (a *attempt) failure() *Error {
+	varies := a.c.mappingVaries() || a.mapping == pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := &Error{Op: "connect", Peer: a.s.peer.Name, Reason: a.p.failure(varies)}
+	if a.mismatch != nil {
+		e.Reason, e.Err = protocol.ReasonIdentityMismatch, a.mismatch
+	}
+	e.Detail = e.Reason.Explain()
+	return e
+}
+
+// fail ends the attempt here and tells the server, which may order another one.
+func (a *attempt) fail(err *Error) {
+	a.mu.Lock()
+	if a.over {
+		a.mu.Unlock()
+		return
+	}
+	a.over, a.err = true, err
+	tids := a.tids
+	a.mu.Unlock()
+	a.c.sessions.forget(tids...)
+	a.c.sessions.stop(a)
+	a.report(err.Reason)
+	a.c.emit(Event{Kind: EventAttemptFailed, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Err: err})
+	a.poke()
+}
+
+// succeed ends the attempt whose connection is proven.
+func (a *attempt) succeed() {
+	a.mu.Lock()
+	if a.over {
+		a.mu.Unlock()
+		return
+	}
+	a.over = true
+	tids := a.tids
+	a.mu.Unlock()
+	a.c.sessions.forget(tids...)
+	a.c.sessions.stop(a)
+	a.report(protocol.ReasonOK)
+	a.poke()
+}
+
+// abort ends an attempt that nobody needs any more. It reports false when a
+// connection has come of it and the end is not due to a later attempt.
+func (a *attempt) abort(cause error) bool {
+	a.mu.Lock()
+	conn, over := a.conn, a.over
+	alive := conn != nil && conn.qc.Context().Err() == nil
+	superseded := errors.Is(cause, errSuperseded)
+	if alive && !superseded && a.c.ctx.Err() == nil {
+		a.mu.Unlock()
+		return false
+	}
+	a.over = true
+	if a.err == nil {
+		a.err = &Error{Op: "connect", Peer: a.s.peer.Name, Reason: protocol.ReasonCanceled, Err: cause}
+	}
+	tids := a.tids
+	a.mu.Unlock()
+	a.c.sessions.forget(tids...)
+	a.c.sessions.stop(a)
+	a.cancel(cause)
+	if alive {
+		conn.setCause(&Error{Op: "connection to", Peer: a.s.peer.Name, Reason: protocol.ReasonCanceled, Err: cause})
+		_ = conn.qc.CloseWithError(CodeSuperseded, "")
+	}
+	if !over && !superseded {
+		a.report(protocol.ReasonCanceled)
+	}
+	return true
+}
+
+// linger waits for the server's word on a failed attempt: another order, which
+// cancels this one, or the end. If neither comes, the server is gone.
+func (a *attempt) linger(err *Error) {
+	timer := time.NewTimer(time.Until(a.p.deadline) + lingerMore)
+	defer timer.Stop()
+	select {
+	case <-a.ctx.Done():
+	case <-timer.C:
+		a.s.giveUp(err)
+	}
+}
+
+// report tells the server how the attempt went.
+func (a *attempt) report(reason protocol.Reason) {
+	a.mu.Lock()
+	r := &pb.Report{
+		SessionId:       a.s.id[:],
+		Attempt:         a.n,
+		Reason:          reason.PB(),
+		FirstInitOutNs:  a.c.serverNanos(a.p.firstOut),
+		FirstInitInNs:   a.c.serverNanos(a.p.firstIn),
+		HandshakeDoneNs: a.c.serverNanos(a.handshake),
+		InitsOut:        a.p.initsOut,
+		InitsIn:         a.p.initsIn,
+	}
+	if a.conn != nil {
+		stats := a.conn.qc.ConnectionStats()
+		remote := addrPort(a.conn.qc.RemoteAddr())
+		r.Path = a.p.kind(remote)
+		r.Remote = protocol.AddrToPB(remote)
+		r.RttNs = int64(stats.MinRTT)
+		if reason == protocol.ReasonOK {
+			r.ProvenNs = a.c.serverNanos(time.Now())
+		}
+	}
+	a.mu.Unlock()
+	a.c.send(&pb.ClientMessage{Body: &pb.ClientMessage_Report{Report: r}})
+}
+
+// dial makes one QUIC handshake as its client.
+func (a *attempt) dial(to netip.AddrPort) {
+	began := time.Now()
+	a.c.emit(Event{Kind: EventDial, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: to})
+	qc, err := a.c.transport.Dial(a.ctx, udpAddr(to), a.dialTLS, a.c.peerQUIC)
+	if err == nil {
+		a.connected(qc, began, nil)
+		return
+	}
+	if a.ctx.Err() != nil {
+		return
+	}
+	mismatch := quicReason(err) == protocol.ReasonIdentityMismatch
+	a.mu.Lock()
+	dead := false
+	if mismatch {
+		a.mismatch = err
+		dead = a.p.exclude(to)
+	} else {
+		a.p.dialFailed(time.Now(), to)
+	}
+	a.mu.Unlock()
+	if dead && mismatch {
+		a.fail(a.failure())
+		return
+	}
+	a.poke()
+}
+
+// serve is the listener's part in a handshake, and takes the connection on
+// whose proof stream the dialler's padding arrives.
+func (a *attempt) serve(qc *quic.Conn) {
+	began := time.Now()
+	pr := newProof(qc, a.key, false)
+	err := pr.exchange(a.ctx, func() bool { return a.connected(qc, began, pr) != nil })
+	a.proven(qc, pr, err)
+}
+
+// connected takes a finished handshake, unless another one was faster. On the
+// listening side pr is the proof under way; on the dialling side it begins here.
+func (a *attempt) connected(qc *quic.Conn, began time.Time, pr *proof) *Conn {
+	now := time.Now()
+	a.mu.Lock()
+	if a.over || a.conn != nil {
+		a.mu.Unlock()
+		_ = qc.CloseWithError(CodeSuperseded, "")
+		return nil
+	}
+	if pr == nil {
+		pr = newProof(qc, a.key, true)
+		pr.open() // before anybody else can open a stream
+	}
+	a.p.connected()
+	a.handshake = now
+	conn := a.c.newConn(a, qc, pr, began, now)
+	a.conn = conn
+	a.mu.Unlock()
+	a.c.emit(Event{Kind: EventConnected, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: conn.info.Remote, Delay: now.Sub(a.ordered)})
+	_, group := a.s.waiter().(*Group)
+	if !group || !a.dialler {
+		a.s.deliver(conn)
+	}
+	if a.dialler {
+		a.c.wg.Go(func() {
+			err := pr.exchange(a.ctx, func() bool { return true })
+			if err == nil && group {
+				defer a.s.deliver(conn)
+			}
+			a.proven(qc, pr, err)
+		})
+	}
+	a.poke()
+	return conn
+}
+
+// proven ends the proof of a connection.
+func (a *attempt) proven(qc *quic.Conn, pr *proof, err error) {
+	a.mu.Lock()
+	conn := a.conn
+	mine := conn != nil && conn.qc == qc
+	a.mu.Unlock()
+	if !mine { // lost the race, or died before it got anywhere
+		_ = qc.CloseWithError(CodeSuperseded, "")
+		pr.end(nil)
+		return
+	}
+	if err == nil {
+		pr.end(nil)
+		a.succeed()
+		a.c.emit(Event{Kind: EventProven, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: conn.info.Remote, Delay: time.Since(a.ordered)})
+		return
+	}
+	e := a.proofError(qc, err)
+	conn.setCause(e)
+	a.fail(e)
+	_ = qc.CloseWithError(CodeProofFailed, "")
+	pr.end(e)
+}
+
+// proofError gives a failed proof its reason.
+func (a *attempt) proofError(qc *quic.Conn, err error) *Error {
+	e := &Error{Op: "prove the path to", Peer: a.s.peer.Name, Reason: protocol.ReasonProofFailed, Err: err}
+	if qc.Context().Err() != nil {
+		e.Err = context.Cause(qc.Context())
+		switch r := quicReason(e.Err); r {
+		case protocol.ReasonIdentityMismatch, protocol.ReasonCanceled:
+			e.Reason = r
+		}
+	}
+	return e
+}

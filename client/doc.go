@@ -1,0 +1,30 @@
+// Package client is bradawl's SDK: it signs in to a rendezvous, finds out how
+// the NAT in front of this process behaves, and connects to other peers of its
+// group straight through both NATs, over QUIC.
+//
+// One UDP socket serves everything: the control connection to the rendezvous,
+// STUN, the INIT packets that open NATs, and the connections to all peers. The
+// mapping that the rendezvous observes is therefore the mapping that peers
+// reach.
+//
+// A program signs in once and then connects to as many peers as it likes:
+//
+//	c, err := client.SignIn(ctx, client.Config{URL: url, Group: "job-1", Name: "map-3"})
+//	defer c.Close()
+//	conn, err := c.Connect(ctx, "reduce-0", client.WaitForPeer(10*time.Second))
+//	stream, err := conn.OpenStream(ctx)
+//
+// The other side gets the same connection from [Client.Accept]. Groups of peers
+// connect at once with [Client.Mesh] and [Client.Bipartite].
+//
+// Connect returns as soon as the TLS handshake is complete, one round trip to
+// the server and one to the peer after the call. Both sides then prove in the
+// background that full-size packets pass both ways; [Conn.Proven] waits for
+// that. A connection that fails its proof is closed with an [Error].
+//
+// A lost control connection comes back by itself; connections to peers do not
+// depend on it and outlive restarts of the rendezvous.
+//
+// The package writes no logs. Failures are values of type [*Error] with a
+// [protocol.Reason]; everything else that may be of interest is an [Event].
+package client

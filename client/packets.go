@@ -1,0 +1,42 @@
+package client
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/bradawl/bradawl/protocol"
+)
+
+// readPackets takes everything off the socket that is not QUIC. quic-go queues
+// only 32 such packets, so nothing here waits.
+func (c *Client) readPackets() {
+	buf := make([]byte, protocol.MaxSTUN+1)
+	for {
+		n, from, err := c.transport.ReadNonQUICPacket(c.ctx, buf)
+		if err != nil {
+			return
+		}
+		c.packet(time.Now(), buf[:n], addrPort(from))
+	}
+}
+
+// packet handles one packet of unknown origin. Nothing is kept or answered
+// unless it belongs to a session, proven by its key, or answers a request of ours.
+func (c *Client) packet(now time.Time, b []byte, from netip.AddrPort) {
+	if !protocol.IsSTUN(b) || !from.IsValid() {
+		return
+	}
+	if r, err := protocol.ParseBindingResponse(b); err == nil {
+		if to := c.sessions.responder(r.TransactionID); to != nil {
+			to.response(now, from, r)
+		}
+		return
+	}
+	r, err := protocol.ParseBindingRequest(b)
+	if err != nil || !r.IsInit() {
+		return
+	}
+	if a := c.sessions.attempt(r.Session); a != nil {
+		a.heard(now, from, r)
+	}
+}

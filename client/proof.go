@@ -1,0 +1,156 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/bradawl/bradawl/protocol"
+)
+
+// The proof stream is the first unidirectional stream of each side:
+//
+//	0            4                       4100     4101
+//	+------------+-----------------------+--------+
+//	| "BRPF"     | padding (4096)        | 0x01   | FIN
+//	+------------+-----------------------+--------+
+//
+// The padding fills packets of full size in both directions. It is
+// HKDF-Expand-SHA256 (RFC 5869) of the session's key, with the sender's role in
+// the info, so that it cannot be an echo. The byte 0x01 follows when the sender
+// has read and checked the other side's padding: both sides then know that both
+// directions work.
+const (
+	proofMagic   = "BRPF"
+	proofPadding = 4096
+	proofDone    = 0x01
+	proofLimit   = 3 * time.Second
+)
+
+func proofBytes(key protocol.SessionKey, dialler bool) []byte {
+	info := "bradawl/1 proof of the listener"
+	if dialler {
+		info = "bradawl/1 proof of the dialler"
+	}
+	pad, err := hkdf.Expand(sha256.New, key[:], info, proofPadding)
+	if err != nil {
+		panic("hkdf: " + err.Error()) // only for lengths over 8160
+	}
+	return append([]byte(proofMagic), pad...)
+}
+
+var (
+	errProofStream  = errors.New("the other side's proof differs from what the session's key demands")
+	errProofRefused = errors.New("another connection of the session is used")
+)
+
+// proof is the exchange that shows that full-size packets pass both ways.
+type proof struct {
+	qc      *quic.Conn
+	key     protocol.SessionKey
+	dialler bool
+
+	out     *quic.SendStream
+	openErr error
+
+	accepted     chan struct{} // closed when the other side's stream was taken
+	acceptedOnce sync.Once
+	done         chan struct{}
+	err          *Error // set before done is closed
+	doneOnce     sync.Once
+}
+
+func newProof(qc *quic.Conn, key protocol.SessionKey, dialler bool) *proof {
+	return &proof{qc: qc, key: key, dialler: dialler, accepted: make(chan struct{}), done: make(chan struct{})}
+}
+
+// open opens the own stream, which must be the connection's first. It does not block.
+func (p *proof) open() { p.out, p.openErr = p.qc.OpenUniStream() }
+
+func (p *proof) end(err *Error) {
+	p.doneOnce.Do(func() {
+		p.err = err
+		close(p.done)
+	})
+}
+
+// exchange runs both directions. checked is called when the other side's
+// padding was right; the exchange goes on if it returns true.
+func (p *proof) exchange(ctx context.Context, checked func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, proofLimit)
+	defer cancel()
+	if p.out == nil && p.openErr == nil {
+		p.open()
+	}
+	if p.openErr != nil {
+		return p.openErr
+	}
+	deadline, _ := ctx.Deadline()
+	_ = p.out.SetWriteDeadline(deadline)
+	defer func() { _ = p.out.SetWriteDeadline(time.Time{}) }()
+
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := p.out.Write(proofBytes(p.key, p.dialler))
+		wrote <- err
+	}()
+	err := p.read(ctx, func() error {
+		if err := <-wrote; err != nil {
+			wrote <- err
+			return err
+		}
+		wrote <- nil
+		if !checked() {
+			return errProofRefused
+		}
+		if _, err := p.out.Write([]byte{proofDone}); err != nil {
+			return err
+		}
+		return p.out.Close()
+	})
+	if err != nil {
+		p.out.CancelWrite(CodeProofFailed)
+	}
+	<-wrote
+	return err
+}
+
+// read checks the other side's stream and calls half way when its padding is complete.
+func (p *proof) read(ctx context.Context, halfway func() error) error {
+	in, err := p.qc.AcceptUniStream(ctx)
+	if err != nil {
+		return err
+	}
+	p.acceptedOnce.Do(func() { close(p.accepted) })
+	stop := context.AfterFunc(ctx, func() { _ = in.SetReadDeadline(time.Now()) })
+	defer stop()
+	want := proofBytes(p.key, !p.dialler)
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(in, got); err != nil {
+		return fmt.Errorf("read proof: %w", err)
+	}
+	if !bytes.Equal(got, want) {
+		in.CancelRead(CodeProofFailed)
+		return errProofStream
+	}
+	if err := halfway(); err != nil {
+		return err
+	}
+	// One byte and the end; a longer stream is as wrong as another byte.
+	n, err := io.ReadFull(in, got[:2])
+	if n != 1 || got[0] != proofDone || !errors.Is(err, io.ErrUnexpectedEOF) {
+		if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errProofStream
+		}
+		return fmt.Errorf("read proof: %w", err)
+	}
+	return nil
+}

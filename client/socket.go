@@ -1,0 +1,185 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/bradawl/bradawl/protocol"
+)
+
+// handshakeLimit ends QUIC handshakes with peers that get nowhere.
+const handshakeLimit = 3 * time.Second
+
+var (
+	errStranger = errors.New("no session expects a connection from this address")
+	errNoSNI    = errors.New("no such session")
+)
+
+// resolve looks the server up. want restricts the family to that of the socket, if valid.
+func resolve(ctx context.Context, hostport string, want netip.Addr) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	n, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	var best netip.Addr
+	for _, a := range addrs {
+		a = a.Unmap()
+		if want.IsValid() && want.Is4() != a.Is4() {
+			continue
+		}
+		if !best.IsValid() || a.Is4() && !best.Is4() { // IPv4 first: that is what needs punching
+			best = a
+		}
+	}
+	if !best.IsValid() {
+		return netip.AddrPort{}, fmt.Errorf("%s has no address of the socket's family", host)
+	}
+	return netip.AddrPortFrom(best, uint16(n)), nil
+}
+
+// openSocket returns cfg's socket or a new one of the server's address family.
+func openSocket(cfg settings, server netip.AddrPort) (net.PacketConn, error) {
+	if cfg.PacketConn != nil {
+		return cfg.PacketConn, nil
+	}
+	network := "udp4"
+	if server.Addr().Is6() {
+		network = "udp6"
+	}
+	return net.ListenUDP(network, nil)
+}
+
+// boundTo returns the address of the socket; its IP is often unspecified.
+func boundTo(pc net.PacketConn) netip.AddrPort {
+	return addrPort(pc.LocalAddr())
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	u, ok := a.(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := u.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// hostAddrs returns the addresses under which hosts of the same network reach the socket.
+func hostAddrs(cfg settings, bound netip.AddrPort) []netip.AddrPort {
+	ips := cfg.HostAddrs
+	if ips == nil {
+		if !bound.Addr().IsUnspecified() {
+			ips = []netip.Addr{bound.Addr()}
+		} else {
+			ips = interfaceAddrs(bound.Addr().Is4())
+		}
+	}
+	var out []netip.AddrPort
+	for _, ip := range ips {
+		if len(out) < protocol.MaxHostCandidates {
+			out = append(out, netip.AddrPortFrom(ip.Unmap().WithZone(""), bound.Port()))
+		}
+	}
+	return out
+}
+
+// interfaceAddrs lists addresses that another host could use. An IPv6 socket may take both families.
+func interfaceAddrs(only4 bool) (out []netip.Addr) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		ip, ok := netip.AddrFromSlice(n.IP)
+		if ip = ip.Unmap(); !ok || ip.IsLoopback() || ip.IsLinkLocalUnicast() || only4 != ip.Is4() {
+			continue
+		}
+		out = append(out, ip)
+	}
+	return out
+}
+
+// peerQUICConfig is the configuration of links between peers.
+func peerQUICConfig(cfg settings) *quic.Config {
+	return &quic.Config{
+		Versions:                       []quic.Version{quic.Version1},
+		HandshakeIdleTimeout:           handshakeLimit,
+		MaxIdleTimeout:                 cfg.KeepAlive * 5 / 2,
+		KeepAlivePeriod:                cfg.KeepAlive,
+		InitialStreamReceiveWindow:     min(1<<20, cfg.MaxStreamWindow),
+		MaxStreamReceiveWindow:         cfg.MaxStreamWindow,
+		InitialConnectionReceiveWindow: min(2<<20, cfg.MaxConnWindow),
+		MaxConnectionReceiveWindow:     cfg.MaxConnWindow,
+		MaxIncomingStreams:             cfg.MaxStreams,
+		MaxIncomingUniStreams:          cfg.MaxStreams,
+		EnableDatagrams:                true,
+	}
+}
+
+// listen starts the transport and the one listener for peers.
+func (c *Client) listen() error {
+	c.transport = &quic.Transport{
+		Conn:                             c.pc,
+		ConnectionIDLength:               8,
+		DisableVersionNegotiationPackets: true, // strangers get nothing to reflect
+		ConnContext:                      c.admit,
+	}
+	var err error
+	c.listener, err = c.transport.ListenEarly(&tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		NextProtos:         []string{protocol.ALPNPeer},
+		GetConfigForClient: c.peerTLS,
+	}, c.peerQUIC)
+	return err
+}
+
+// admit refuses Initials from addresses that no session expects, before any state is made for them.
+func (c *Client) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+	if !c.sessions.expects(addrPort(info.RemoteAddr)) {
+		return nil, errStranger
+	}
+	return ctx, nil
+}
+
+// peerTLS finds the session that a dialler names and returns the configuration that pins its key.
+func (c *Client) peerTLS(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	a := c.sessions.byServerName(hello.ServerName)
+	if a == nil || !a.admitHandshake() {
+		return nil, errNoSNI
+	}
+	return a.listenTLS, nil
+}
+
+// acceptPeers takes in the connections that peers dial, in their first flight.
+func (c *Client) acceptPeers() {
+	for {
+		qc, err := c.listener.Accept(c.ctx)
+		if err != nil {
+			return
+		}
+		a := c.sessions.byServerName(qc.ConnectionState().TLS.ServerName)
+		if a == nil {
+			_ = qc.CloseWithError(CodeUnwanted, "")
+			continue
+		}
+		c.wg.Go(func() { a.serve(qc) })
+	}
+}

@@ -1,0 +1,52 @@
+package client
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Status is a momentary view of a client.
+type Status struct {
+	// SignedIn tells whether the control connection stands.
+	SignedIn bool
+	// SignedOutSince is when it was lost; zero while SignedIn.
+	SignedOutSince time.Time
+	// Observed is our address as the rendezvous last saw it.
+	Observed netip.AddrPort
+	// Local is our address before any NAT.
+	Local netip.AddrPort
+	// ClockSynced tells whether ClockOffset and ControlRTT are known.
+	ClockSynced bool
+	// ClockOffset is what must be added to our clock to get the server's.
+	ClockOffset time.Duration
+	// ControlRTT is the smallest recent round trip to the rendezvous.
+	ControlRTT time.Duration
+	// Mapping is how our NAT maps; MappingUnknown until that has been found out.
+	Mapping Mapping
+	// PortPreserved tells whether the NAT keeps the source port.
+	PortPreserved bool
+	// Conns is the number of live connections to peers.
+	Conns int
+}
+
+// Status returns the state of the client at this moment.
+func (c *Client) Status() Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := Status{
+		SignedIn:       c.control != nil,
+		SignedOutSince: c.outSince,
+		Observed:       c.observed,
+		Local:          c.local,
+		ClockSynced:    c.clock.Synced(),
+		ClockOffset:    c.clock.Offset(),
+		ControlRTT:     c.clock.RTT(),
+		Mapping:        c.nat.mapping,
+		PortPreserved:  c.nat.kept,
+		Conns:          len(c.conns),
+	}
+	if s.Mapping == "" {
+		s.Mapping = MappingUnknown
+	}
+	return s
+}
