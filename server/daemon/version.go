@@ -1,0 +1,21 @@
+package daemon
+
+import "runtime/debug"
+
+// version is what the Go toolchain noted about this build.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v == "" || v == "(devel)" {
+		v = "devel"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 && v == "devel" {
+			v += "-" + s.Value[:12]
+		}
+	}
+	return v + " " + info.GoVersion
+}
