@@ -20,6 +20,7 @@ import (
 //	enter NETNS   started by Enter from the namespace NETNS, to be in a new one
 //	in NETNS      has entered NETNS, and may make labs while it is there
 //	failed WHY    Enter failed, and why
+//	forward       is the packet forwarder of a lab
 //
 // It is inherited, so NETNS is compared with the process's own: a program started in a
 // host of a lab finds another one, and enters namespaces of its own.
@@ -40,12 +41,15 @@ const statusFile = 3
 // Where the kernel refuses, Enter returns an error that wraps [ErrUnavailable] and
 // tells the reason, and the program goes on where it was.
 func Enter() error {
+	stage, detail, _ := strings.Cut(os.Getenv(stageVariable), " ")
+	if stage == forwardStage {
+		runForwarder()
+	}
 	here, err := currentNamespace()
 	if err != nil {
 		return unavailable(err)
 	}
 	here.close()
-	stage, detail, _ := strings.Cut(os.Getenv(stageVariable), " ")
 	switch {
 	case stage == "enter" && detail != here.id:
 		return arrive(here.id)

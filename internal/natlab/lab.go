@@ -40,6 +40,9 @@ type Lab struct {
 	public  *pool
 	private *pool // the sites' numbers
 
+	forwarding sync.Mutex
+	forwarder  *forwarder // nil before a link needs it
+
 	mu     sync.Mutex
 	closed bool
 	hosts  map[*Host]struct{}
@@ -166,6 +169,11 @@ func (l *Lab) Close() error {
 	for s := range l.sites {
 		s.shut()
 	}
+	l.forwarding.Lock()
+	if l.forwarder != nil {
+		l.forwarder.reap()
+	}
+	l.forwarding.Unlock()
 	errs = append(errs, deleteLink(l.self.ns, l.self.link))
 	l.self.shut()
 	l.core.close()

@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/vishvananda/netlink"
+	"github.com/bradawl/bradawl/internal/natlab/forward"
 )
 
 // Link describes a site's way to the core. The zero value is a veth pair and nothing
 // else: the kernel forwards, at memory speed. If any of Delay, Jitter, Loss and Reorder is set,
-// a forwarder carries each packet.
+// a process of the lab carries each packet, at up to some 100,000 packets per second for
+// the whole lab.
 type Link struct {
 	// Delay is added to each packet, in each direction.
 	Delay time.Duration
@@ -49,26 +50,26 @@ func (l Link) validate() error {
 	return nil
 }
 
-// uplink is what joins a site to the core.
-type uplink struct {
-	core *namespace
-	name string // the core's end
+// shape completes the link's settings for the forwarder.
+func (l Link) shape(seed uint64) forward.Shape {
+	s := forward.Shape{
+		Delay: l.Delay, Jitter: l.Jitter, Loss: l.Loss,
+		Reorder: l.Reorder, ReorderBy: l.ReorderBy, Queue: l.Queue, Seed: l.Seed,
+	}
+	if s.ReorderBy == 0 {
+		s.ReorderBy = defaultReorderBy
+	}
+	if s.Queue == 0 {
+		s.Queue = defaultQueue
+	}
+	if s.Seed == 0 {
+		s.Seed = seed
+	}
+	return s
 }
 
-// connect joins a site's router to the core.
-func (l *Lab) connect(s *Site) (*uplink, error) {
-	mtu := s.config.Link.MTU
-	near := end{ns: s.router, name: uplinkName, mac: macFor(s.public, 0), mtu: mtu}
-	far := end{ns: l.core, name: coreLink(s.public), mac: macFor(s.public, 1), mtu: mtu}
-	err := wire(near, s.public, way{via: l.gateway, mac: far.mac},
-		far, way{to: single(s.public), via: s.public, mac: near.mac})
-	if err == nil {
-		err = s.router.inside(func(nl *netlink.Handle) error { return addToLoopback(nl, s.gateway) })
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &uplink{core: l.core, name: far.name}, nil
-}
-
-func (u *uplink) remove() error { return deleteLink(u.core, u.name) }
+const (
+	defaultReorderBy = 2 * time.Millisecond
+	defaultQueue     = 16384
+	defaultMTU       = 1500
+)

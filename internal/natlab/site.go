@@ -236,6 +236,28 @@ func (s *Site) Counters() (Counters, error) {
 	return c, nil
 }
 
+// SetLink changes delay, jitter, loss and reordering from now on; [Link.MTU] stays as it is. The
+// site must have been added with one of them set: other links have no forwarder.
+func (s *Site) SetLink(link Link) error {
+	err := link.validate()
+	if err == nil {
+		err = s.link.reshape(link)
+	}
+	if err != nil {
+		return fmt.Errorf("natlab: set link of site %s: %w", s.config.Name, err)
+	}
+	return nil
+}
+
+// LinkStats returns what the lab's forwarder did on the site's link.
+func (s *Site) LinkStats() (LinkStats, error) {
+	stats, err := s.link.stats()
+	if err != nil {
+		return stats, fmt.Errorf("natlab: link of site %s: %w", s.config.Name, err)
+	}
+	return stats, nil
+}
+
 // Close removes the site and its hosts. Further calls do nothing.
 func (s *Site) Close() error {
 	s.lab.mu.Lock()
