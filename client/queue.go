@@ -61,7 +61,8 @@ func (q *queue[T]) pop(ctx context.Context) (v T, err error) {
 	for {
 		q.mu.Lock()
 		if len(q.items) > 0 {
-			v, q.items = q.items[0], slices.Delete(q.items, 0, 1)
+			v = q.items[0]
+			q.items = slices.Delete(q.items, 0, 1)
 			q.mu.Unlock()
 			return v, nil
 		}

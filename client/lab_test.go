@@ -1,0 +1,218 @@
+package client_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bradawl/bradawl/client"
+	"github.com/bradawl/bradawl/internal/natlab"
+	"github.com/bradawl/bradawl/protocol"
+	"github.com/bradawl/bradawl/protocol/identity"
+	"github.com/bradawl/bradawl/protocol/token"
+	"github.com/bradawl/bradawl/server/rendezvous"
+)
+
+func TestMain(m *testing.M) { natlab.Main(m) }
+
+const testGroup = "g"
+
+// world is a lab with a rendezvous on a public host.
+type world struct {
+	t    testing.TB
+	lab  *natlab.Lab
+	host *natlab.Host
+	key  ed25519.PrivateKey
+	id   *identity.Identity
+	stop func() // ends the rendezvous; nil while there is none
+	tune func(*rendezvous.Config)
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	natlab.Require(t)
+	lab, err := natlab.New(natlab.Config{})
+	must(t, err)
+	t.Cleanup(func() { must(t, lab.Close()) })
+	w := &world{t: t, lab: lab}
+	w.host, err = lab.AddHost("rendezvous")
+	must(t, err)
+	_, w.key, err = ed25519.GenerateKey(rand.Reader)
+	must(t, err)
+	w.id, err = identity.New()
+	must(t, err)
+	t.Cleanup(func() {
+		if w.stop != nil {
+			w.stop()
+		}
+	})
+	return w
+}
+
+// serve starts the rendezvous.
+func (w *world) serve() *world {
+	w.t.Helper()
+	port := uint16(protocol.DefaultPort)
+	main, err := w.host.ListenUDP(netip.AddrPortFrom(w.host.Addr(), port))
+	must(w.t, err)
+	alt, err := w.host.ListenUDP(netip.AddrPortFrom(w.host.Addr(), port+1))
+	must(w.t, err)
+	tcp, err := w.host.Listen("tcp", net.JoinHostPort(w.host.Addr().String(), strconv.Itoa(int(port))))
+	must(w.t, err)
+	cfg := rendezvous.Config{PacketConn: main, AltPacketConn: alt, TCPListener: tcp,
+		Identity: w.id, Verifier: token.NewVerifier(w.key.Public().(ed25519.PublicKey))}
+	if w.tune != nil {
+		w.tune(&cfg)
+	}
+	srv, err := rendezvous.New(cfg)
+	must(w.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = srv.Serve(ctx) })
+	w.stop = func() {
+		cancel()
+		wg.Wait()
+		w.stop = nil
+	}
+	return w
+}
+
+func (w *world) url() string {
+	w.t.Helper()
+	tok, err := token.Mint(w.key, token.Claims{Group: "*", Name: "*", Expires: time.Now().Add(time.Hour)})
+	must(w.t, err)
+	u := protocol.URL{Token: tok, Host: netip.AddrPortFrom(w.host.Addr(), protocol.DefaultPort).String(),
+		Pins: []identity.Fingerprint{w.id.Fingerprint()}}
+	return u.Secret()
+}
+
+// behind adds a site with one host.
+func (w *world) behind(name string, nat natlab.NAT, link ...natlab.Link) *natlab.Host {
+	w.t.Helper()
+	h, err := w.site(name, nat, link...).AddHost(name)
+	must(w.t, err)
+	return h
+}
+
+func (w *world) site(name string, nat natlab.NAT, link ...natlab.Link) *natlab.Site {
+	w.t.Helper()
+	cfg := natlab.SiteConfig{Name: name, NAT: nat}
+	if len(link) > 0 {
+		cfg.Link = link[0]
+	}
+	s, err := w.lab.AddSite(cfg)
+	must(w.t, err)
+	return s
+}
+
+func (w *world) config(h *natlab.Host, name string) client.Config {
+	w.t.Helper()
+	pc, err := h.ListenUDP(netip.AddrPort{})
+	must(w.t, err)
+	return client.Config{URL: w.url(), Group: testGroup, Name: name, PacketConn: pc, DialTCP: h.DialContext}
+}
+
+// client signs a peer in and waits until its NAT is known. It is closed with the test.
+func (w *world) client(h *natlab.Host, name string, change ...func(*client.Config)) *client.Client {
+	w.t.Helper()
+	cfg := w.config(h, name)
+	for _, f := range change {
+		f(&cfg)
+	}
+	known := make(chan struct{})
+	var once sync.Once
+	next := cfg.OnEvent
+	cfg.OnEvent = func(e client.Event) {
+		if e.Kind == client.EventNAT {
+			once.Do(func() { close(known) })
+		}
+		if next != nil {
+			next(e)
+		}
+	}
+	ctx := within(w.t, 10*time.Second)
+	c, err := client.SignIn(ctx, cfg)
+	if err != nil {
+		w.t.Fatalf("sign in as %s: %v", name, err)
+	}
+	w.t.Cleanup(func() { _ = c.Close() })
+	select {
+	case <-known:
+	case <-ctx.Done():
+		w.t.Fatalf("%s does not know its NAT", name)
+	}
+	return c
+}
+
+func within(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), d, errors.New("the test's time is over"))
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// echo answers every stream of every connection that c accepts.
+func echo(t testing.TB, c *client.Client) {
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(func() { cancel(); _ = c.Close(); wg.Wait() })
+	wg.Go(func() {
+		for {
+			conn, err := c.Accept(ctx)
+			if err != nil {
+				return
+			}
+			wg.Go(func() { echoStreams(conn) })
+		}
+	})
+}
+
+func echoStreams(conn *client.Conn) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		s, err := conn.AcceptStream(context.Background()) // ends with the connection
+		if err != nil {
+			return
+		}
+		wg.Go(func() {
+			_, _ = io.Copy(s, s)
+			_ = s.Close()
+		})
+	}
+}
+
+// roundTrip sends n bytes to an echo and compares what comes back.
+func roundTrip(t testing.TB, conn *client.Conn, n int) {
+	t.Helper()
+	s, err := conn.OpenStream(within(t, 5*time.Second))
+	must(t, err)
+	must(t, s.SetDeadline(time.Now().Add(10*time.Second)))
+	out := make([]byte, n)
+	_, _ = rand.Read(out)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		_, _ = s.Write(out)
+		_ = s.Close()
+	})
+	in, err := io.ReadAll(s)
+	must(t, err)
+	if string(in) != string(out) {
+		t.Fatalf("sent %d bytes, got %d back that differ", len(out), len(in))
+	}
+}
