@@ -1,25 +1,236 @@
 package client_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
+	"github.com/bradawl/bradawl/client"
 	"github.com/bradawl/bradawl/internal/natlab"
+	"github.com/bradawl/bradawl/protocol"
 )
 
-func TestPeersBehindPortRestrictedNATsConnect(t *testing.T) {
-	w := newWorld(t).serve()
-	link := natlab.Link{Delay: 250 * time.Microsecond}
-	a := w.client(w.behind("a", natlab.PortRestricted(), link), "a")
-	b := w.client(w.behind("b", natlab.PortRestricted(), link), "b")
-	echo(t, b)
-	ctx := within(t, 10*time.Second)
-	for range 5 {
+func quarter() natlab.Link { return natlab.Link{Delay: 250 * time.Microsecond} }
+
+func TestPeersBehindPairsOfNATs(t *testing.T) {
+	public := "public"
+	for _, tc := range []struct {
+		name string
+		a, b any // natlab.NAT or public
+		want protocol.Reason
+		path string
+	}{
+		{"port-restricted, port-restricted", natlab.PortRestricted(), natlab.PortRestricted(), "", "srflx"},
+		{"without a drop rule", natlab.PortRestrictedNoDrop(), natlab.PortRestrictedNoDrop(), "", "srflx"},
+		{"address-restricted, port-restricted", natlab.AddressRestricted(), natlab.PortRestricted(), "", "srflx"},
+		{"full cone, full cone", natlab.FullCone(), natlab.FullCone(), "", "srflx"},
+		{"symmetric, full cone", natlab.Symmetric(), natlab.FullCone(), "", "srflx"},
+		{"full cone, symmetric", natlab.FullCone(), natlab.Symmetric(), "", "prflx"},
+		{"symmetric, address-restricted", natlab.Symmetric(), natlab.AddressRestricted(), "", "srflx"},
+		{"public, port-restricted", public, natlab.PortRestricted(), "", "srflx"},
+		{"symmetric, public", natlab.Symmetric(), public, "", "host"},
+		{"public, public", public, public, "", "host"},
+		{"symmetric, symmetric", natlab.Symmetric(), natlab.Symmetric(), protocol.ReasonMappingVaries, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t).serve()
+			host := func(name string, nat any) *natlab.Host {
+				if n, ok := nat.(natlab.NAT); ok {
+					return w.behind(name, n, quarter())
+				}
+				h, err := w.lab.AddHost(name)
+				must(t, err)
+				return h
+			}
+			a := w.client(host("a", tc.a), "a")
+			b := w.client(host("b", tc.b), "b")
+			echo(t, b)
+			ctx := within(t, 15*time.Second)
+			start := time.Now()
+			conn, err := a.Connect(ctx, "b")
+			if got := client.ReasonOf(err); got != tc.want || err != nil && tc.want == "" {
+				t.Fatalf("connect: %v after %v, want reason %q", err, time.Since(start), tc.want)
+			}
+			if tc.want != "" {
+				if took := time.Since(start); took > 2*time.Second {
+					t.Errorf("the failure took %v", took)
+				}
+				return
+			}
+			must(t, conn.Proven(ctx))
+			if got := conn.Info().Path; got != tc.path {
+				t.Errorf("path is %s, want %s; %+v", got, tc.path, conn.Info())
+			}
+			roundTrip(t, conn, 50_000)
+		})
+	}
+}
+
+func TestPeersBehindOneNATUseTheirPrivateAddresses(t *testing.T) {
+	for _, hairpin := range []bool{false, true} {
+		w := newWorld(t).serve()
+		nat := natlab.PortRestricted()
+		nat.Hairpinning = hairpin
+		site := w.site("home", nat)
+		ha, err := site.AddHost("a")
+		must(t, err)
+		hb, err := site.AddHost("b")
+		must(t, err)
+		a, b := w.client(ha, "a"), w.client(hb, "b")
+		echo(t, b)
+		ctx := within(t, 10*time.Second)
 		conn, err := a.Connect(ctx, "b")
 		must(t, err)
 		must(t, conn.Proven(ctx))
-		t.Logf("%+v rtt %v", conn.Info(), conn.RTT())
-		roundTrip(t, conn, 100_000)
-		must(t, conn.Close())
+		if i := conn.Info(); i.Remote.Addr() != hb.Addr() && !hairpin {
+			t.Errorf("hairpinning %v: connected to %s, want the host's own address %s", hairpin, i.Remote, hb.Addr())
+		}
+		roundTrip(t, conn, 10_000)
 	}
+}
+
+func TestBothAskingAtOnceGetOneConnection(t *testing.T) {
+	w := newWorld(t).serve()
+	a := w.client(w.behind("a", natlab.PortRestricted(), quarter()), "a")
+	b := w.client(w.behind("b", natlab.PortRestricted(), quarter()), "b")
+	ctx := within(t, 20*time.Second)
+	for range 10 {
+		type result struct {
+			conn *client.Conn
+			err  error
+		}
+		got := make(chan result, 1)
+		go func() {
+			conn, err := b.Connect(ctx, "a")
+			got <- result{conn, err}
+		}()
+		ca, err := a.Connect(ctx, "b")
+		must(t, err)
+		rb := <-got
+		must(t, rb.err)
+		if x, y := ca.Info().SessionID, rb.conn.Info().SessionID; x != y {
+			t.Logf("two sessions, %s and %s: the requests did not cross", x, y)
+			for _, other := range []*client.Client{a, b} {
+				conn, err := other.Accept(ctx)
+				must(t, err)
+				must(t, conn.Close())
+			}
+		}
+		must(t, ca.Proven(ctx))
+		must(t, rb.conn.Proven(ctx))
+		must(t, ca.Close())
+		must(t, rb.conn.Close())
+	}
+}
+
+func TestConnectAtOneCommonInstant(t *testing.T) {
+	w := newWorld(t).serve()
+	a := w.client(w.behind("a", natlab.PortRestricted(), natlab.Link{Delay: 20 * time.Millisecond}), "a")
+	b := w.client(w.behind("b", natlab.PortRestricted(), natlab.Link{Delay: time.Millisecond}), "b")
+	echo(t, b)
+	ctx := within(t, 10*time.Second)
+	conn, err := a.Connect(ctx, "b", client.Exact())
+	must(t, err)
+	must(t, conn.Proven(ctx))
+	if i := conn.Info(); !i.SkewKnown || i.Skew.Abs() > 50*time.Millisecond {
+		t.Errorf("skew %v (known: %v), want about 0", i.Skew, i.SkewKnown)
+	}
+	roundTrip(t, conn, 1000)
+}
+
+func TestConnectWaitsForAPeerThatIsNotThereYet(t *testing.T) {
+	w := newWorld(t).serve()
+	a := w.client(w.behind("a", natlab.PortRestricted()), "a")
+	ctx := within(t, 10*time.Second)
+	if _, err := a.Connect(ctx, "b"); client.ReasonOf(err) != protocol.ReasonNoPeer {
+		t.Fatalf("connect to nobody: %v, want no_peer", err)
+	}
+	got := make(chan error, 1)
+	go func() {
+		_, err := a.Connect(ctx, "b", client.WaitForPeer(10*time.Second))
+		got <- err
+	}()
+	echo(t, w.client(w.behind("b", natlab.PortRestricted()), "b"))
+	must(t, <-got)
+}
+
+func TestConnectIsCanceledWithItsContext(t *testing.T) {
+	w := newWorld(t).serve()
+	a := w.client(w.behind("a", natlab.PortRestricted()), "a")
+	ctx, cancel := context.WithCancel(within(t, 10*time.Second))
+	got := make(chan error, 1)
+	go func() {
+		_, err := a.Connect(ctx, "nobody", client.WaitForPeer(time.Minute))
+		got <- err
+	}()
+	cancel()
+	if err := <-got; client.ReasonOf(err) != protocol.ReasonCanceled {
+		t.Fatalf("got %v, want canceled", err)
+	}
+}
+
+func TestCloseTellsPeersAndLeavesNothingBehind(t *testing.T) {
+	w := newWorld(t).serve()
+	ha, hb := w.behind("a", natlab.PortRestricted()), w.behind("b", natlab.PortRestricted())
+	b := w.client(hb, "b")
+	before := goleak.IgnoreCurrent()
+	ctx := within(t, 10*time.Second)
+	a, err := client.SignIn(ctx, w.config(ha, "a"))
+	must(t, err)
+	_, err = a.Connect(ctx, "b")
+	must(t, err)
+	other, err := b.Accept(ctx)
+	must(t, err)
+	must(t, other.Proven(ctx))
+	must(t, a.Close())
+	select {
+	case <-other.Context().Done():
+	case <-time.After(time.Second):
+		t.Fatal("the peer does not know a second later")
+	}
+	if cause := context.Cause(other.Context()); !isErr(cause, client.ErrPeerClosed) {
+		t.Errorf("the peer sees %v, want %v", cause, client.ErrPeerClosed)
+	}
+	if _, err := a.Connect(ctx, "b"); !isErr(err, client.ErrClosed) {
+		t.Errorf("connect on a closed client: %v", err)
+	}
+	must(t, b.Close())
+	goleak.VerifyNone(t, before)
+}
+
+func TestALostLinkIsNoticed(t *testing.T) {
+	w := newWorld(t).serve()
+	site := w.site("a", natlab.PortRestricted())
+	ha, err := site.AddHost("a")
+	must(t, err)
+	quick := func(c *client.Config) { c.KeepAlive = 400 * time.Millisecond }
+	a := w.client(ha, "a", quick)
+	b := w.client(w.behind("b", natlab.PortRestricted()), "b", quick)
+	ctx := within(t, 15*time.Second)
+	ca, err := a.Connect(ctx, "b")
+	must(t, err)
+	cb, err := b.Accept(ctx)
+	must(t, err)
+	must(t, ca.Proven(ctx))
+	must(t, cb.Proven(ctx))
+	must(t, site.CutUplink())
+	start := time.Now()
+	for _, c := range []*client.Conn{ca, cb} {
+		select {
+		case <-c.Context().Done():
+		case <-ctx.Done():
+			t.Fatal("the cut was not noticed")
+		}
+		if cause := context.Cause(c.Context()); !isErr(cause, client.ErrLinkLost) {
+			t.Errorf("the link ended with %v, want %v", cause, client.ErrLinkLost)
+		}
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("noticed after %v", took)
+	}
+	must(t, site.HealUplink())
+	_, err = a.Connect(ctx, "b") // once it is signed in again
+	must(t, err)
 }
