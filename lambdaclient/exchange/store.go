@@ -79,7 +79,7 @@ func (s *S3Store) check() error {
 // storeView is one producer's or consumer's use of a store, with its counts.
 type storeView struct {
 	store  *S3Store
-	client *s3.Client
+	client *countedClient
 	prefix string
 	usage  *usage
 }
@@ -89,7 +89,7 @@ func newStoreView(s *S3Store) *storeView {
 	if v.prefix != "" && !strings.HasSuffix(v.prefix, "/") {
 		v.prefix += "/"
 	}
-	v.client = s3.New(s.Client.Options(), v.usage.install)
+	v.client = &countedClient{s.Client, v.usage}
 	return v
 }
 
