@@ -128,7 +128,7 @@ func (c *Client) finish(r *connectRequest, res connectResult) bool {
 		return false
 	}
 	delete(c.requests, r.number)
-	again := r.resent && res.conn != nil
+	again := r.resent && res.conn != nil && res.conn.session != r.session
 	c.mu.Unlock()
 	r.result <- res
 	if again { // an older session was faster than the one that it was asked for again
