@@ -107,27 +107,7 @@ func (c *control) read(ctx context.Context, in *bufio.Reader, g *group, m *membe
 		if pacer.Wait(ctx) != nil {
 			return
 		}
-		now := time.Now()
-		switch b := msg.GetBody().(type) {
-		case *pb.ClientMessage_Connect:
-			g.connect(m, b.Connect, now)
-		case *pb.ClientMessage_Join:
-			g.join(m, b.Join, now)
-		case *pb.ClientMessage_Leave:
-			g.leave(m, b.Leave.GetRequestId(), now)
-		case *pb.ClientMessage_Report:
-			g.report(m, b.Report, now)
-		case *pb.ClientMessage_Cancel:
-			g.cancel(m, b.Cancel.GetRequestId(), now)
-		case *pb.ClientMessage_NatReport:
-			g.natReport(m, b.NatReport)
-		case *pb.ClientMessage_WatchPeers:
-			g.watchPeers(m, b.WatchPeers)
-		case *pb.ClientMessage_SignIn:
-			c.shut(closeProtocol, "second sign-in")
-			return
-		default: // a message of a later version
-		}
+		g.handle(m, &msg, time.Now())
 	}
 }
 

@@ -139,13 +139,23 @@ func TestSignInIsRefusedInOneLine(t *testing.T) {
 			if tok := tc.in.Token; tok != "" && tok != "garbage" && strings.Contains(r.GetDetail(), tok) {
 				t.Error("the detail repeats the token")
 			}
-			if code := c.closeCode(); code != closeRefused {
-				t.Errorf("closed with code %d", code)
-			}
+			c.close()
 		})
 	}
 	if a := ts.signIn(t, "g", "a", ""); a.signedIn == nil {
 		t.Error("a legitimate peer was not let in")
+	}
+}
+
+func TestRefusedClientThatStaysIsClosed(t *testing.T) {
+	ts := startServer(t)
+	c, err := ts.dial(t, newIdentity(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.send(&pb.ClientMessage{Body: &pb.ClientMessage_SignIn{SignIn: &pb.SignIn{}}})
+	if code := c.closeCode(); code != closeRefused {
+		t.Errorf("closed with code %d", code)
 	}
 }
 

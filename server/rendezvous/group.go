@@ -99,6 +99,29 @@ func (g *group) run() {
 	}
 }
 
+// handle takes a message of a signed-in peer to the step that it asks for.
+func (g *group) handle(m *member, msg *pb.ClientMessage, now time.Time) {
+	switch b := msg.GetBody().(type) {
+	case *pb.ClientMessage_Connect:
+		g.connect(m, b.Connect, now)
+	case *pb.ClientMessage_Join:
+		g.join(m, b.Join, now)
+	case *pb.ClientMessage_Leave:
+		g.leave(m, b.Leave.GetRequestId(), now)
+	case *pb.ClientMessage_Report:
+		g.report(m, b.Report, now)
+	case *pb.ClientMessage_Cancel:
+		g.cancel(m, b.Cancel.GetRequestId(), now)
+	case *pb.ClientMessage_NatReport:
+		g.natReport(m, b.NatReport)
+	case *pb.ClientMessage_WatchPeers:
+		g.watchPeers(m, b.WatchPeers)
+	case *pb.ClientMessage_SignIn:
+		m.link.shut(closeProtocol, "second sign-in")
+	default: // a message of a later version
+	}
+}
+
 func (g *group) nextDeadline() (time.Time, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

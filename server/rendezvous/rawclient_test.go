@@ -27,6 +27,7 @@ type testServer struct {
 	key    ed25519.PrivateKey
 	served chan error
 	tcp    net.Listener
+	client *quic.Config // of the clients that dial
 }
 
 func startServer(t testing.TB, change ...func(*Config)) *testServer {
@@ -53,7 +54,7 @@ func startServer(t testing.TB, change ...func(*Config)) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ts := &testServer{Server: s, id: id, key: key, served: make(chan error, 1), tcp: tcp}
+	ts := &testServer{Server: s, id: id, key: key, served: make(chan error, 1), tcp: tcp, client: &quic.Config{EnableDatagrams: true}}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { ts.served <- s.Serve(ctx) }()
 	t.Cleanup(func() {
@@ -63,6 +64,7 @@ func startServer(t testing.TB, change ...func(*Config)) *testServer {
 		}
 		ts.served <- nil
 	})
+	ts.await(t, ts.Ready)
 	return ts
 }
 
@@ -108,7 +110,7 @@ func (ts *testServer) dial(t testing.TB, id *identity.Identity, pins ...identity
 	t.Cleanup(c.close)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := c.transport.Dial(ctx, ts.Addr(), identity.DialConfig(id, "rendezvous", protocol.ALPNControl, pins...), &quic.Config{EnableDatagrams: true})
+	conn, err := c.transport.Dial(ctx, ts.Addr(), identity.DialConfig(id, "rendezvous", protocol.ALPNControl, pins...), ts.client)
 	if err != nil {
 		return c, err
 	}

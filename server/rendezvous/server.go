@@ -80,6 +80,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	transport := &quic.Transport{
 		Conn: s.cfg.PacketConn, VerifySourceAddress: s.pending.verifySource, ConnContext: s.pending.connContext,
 	}
+	// The first call makes the queue; before it, quic-go drops what is not QUIC. From Ready on, STUN is answered.
+	past, cancelPast := context.WithCancel(ctx)
+	cancelPast()
+	_, _, _ = transport.ReadNonQUICPacket(past, nil)
 	listener, err := transport.Listen(s.tlsConfig(), s.quicConfig())
 	if err != nil {
 		return fmt.Errorf("rendezvous: listen for QUIC on %s: %w", s.Addr(), err)

@@ -100,8 +100,9 @@ func (g *group) tell(s *session, i int) {
 	if s.dialler == i {
 		role = pb.Session_DIALLER
 	}
+	key := s.key // a copy: the order may be written after the next attempt has its key
 	o := &pb.Session{
-		Id: s.id[:], Attempt: uint32(s.attempt), Key: s.key[:], Peer: other.info(),
+		Id: s.id[:], Attempt: uint32(s.attempt), Key: key[:], Peer: other.info(),
 		Candidates: candidates(other, me), Role: role,
 		FireTimeNs: s.fireTime, GiveUpNs: int64(s.giveUp), RequestId: s.sides[i].requestID,
 	}
