@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // Sizes around every boundary that the code has.
@@ -341,13 +340,11 @@ func TestRequestBeforeFinishWaits(t *testing.T) {
 		}
 		opened <- r
 	}()
-	served := func() int64 { return c.Report().Direct.Requests }
-	for served() == 0 { // the request is on its way
-		select {
-		case <-opened:
-			t.Fatal("opened before Finish")
-		case <-time.After(time.Millisecond):
-		}
+	until(t, func() bool { return c.Report().Direct.Requests > 0 }) // it is on its way
+	select {
+	case <-opened:
+		t.Fatal("opened before Finish")
+	default:
 	}
 	fill(t, p, []byte("late"))
 	finish(t, p)

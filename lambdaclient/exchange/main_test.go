@@ -95,6 +95,19 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
+// until polls for something that must come.
+func until(t testing.TB, ok func() bool) {
+	t.Helper()
+	ctx := within(t)
+	for tick := time.NewTicker(time.Millisecond); !ok(); {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal("it did not come in time")
+		}
+	}
+}
+
 // bytesOf is the same for the same name.
 func bytesOf(n int, name string) []byte {
 	seed := uint64(14695981039346656037)
