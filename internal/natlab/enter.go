@@ -49,11 +49,12 @@ func Enter() error {
 	if err != nil {
 		return unavailable(err)
 	}
+	owned := here.owned()
 	here.close()
 	switch {
 	case stage == "enter" && detail != here.id:
 		return arrive(here.id)
-	case stage == "in" && detail == here.id && capable():
+	case stage == "in" && detail == here.id && capable() && owned:
 		return nil
 	}
 	err = leave(here.id)

@@ -9,8 +9,6 @@ import (
 	"github.com/bradawl/bradawl/internal/natlab"
 )
 
-func TestMain(m *testing.M) { natlab.Main(m) }
-
 // patience bounds waits for what must happen. Tests pass without ever waiting so long.
 const patience = 10 * time.Second
 

@@ -52,6 +52,19 @@ func newNamespace(setup func() error) (*namespace, error) {
 	return ns, err
 }
 
+// owned says whether the namespace belongs to the process's own user namespace, where its
+// capabilities count.
+func (ns *namespace) owned() bool {
+	owner, err := unix.IoctlRetInt(ns.fd(), unix.NS_GET_USERNS)
+	if err != nil {
+		return false // the owner is further up
+	}
+	defer func() { _ = unix.Close(owner) }()
+	var own, mine unix.Stat_t
+	return unix.Fstat(owner, &own) == nil && unix.Stat("/proc/self/ns/user", &mine) == nil &&
+		own.Dev == mine.Dev && own.Ino == mine.Ino
+}
+
 func (ns *namespace) fd() int { return int(ns.file.Fd()) }
 
 func (ns *namespace) close() { _ = ns.file.Close() }
