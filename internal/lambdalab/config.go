@@ -53,6 +53,10 @@ type Config struct {
 	// state, one call at a time, in order. It must return quickly and must
 	// not call the service.
 	OnEvent func(Event)
+	// OnLine, if not nil, is called for each line of an environment's log as it
+	// arrives, those of different environments at the same time. It must return
+	// quickly and must not call the service.
+	OnLine func(Line)
 }
 
 func (c Config) withDefaults() Config {
@@ -115,7 +119,7 @@ func (f Function) checked() (Function, error) {
 		return f, fmt.Errorf("lambdalab: create function %s: %w", f.Name, err)
 	}
 	if len(f.Command) == 0 {
-		return fail(errors.New("Command is empty"))
+		return fail(errors.New("its command is empty"))
 	}
 	f.Command = slices.Clone(f.Command)
 	program, err := exec.LookPath(f.Command[0])

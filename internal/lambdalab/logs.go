@@ -20,7 +20,8 @@ type Line struct {
 
 // logStore keeps the lines of all environments up to a total size.
 type logStore struct {
-	limit int
+	limit  int
+	onLine func(Line) // nil: nobody listens
 
 	mu    sync.Mutex
 	lines []Line
@@ -30,9 +31,14 @@ type logStore struct {
 // lineOverhead is what a line counts for beside its text.
 const lineOverhead = 128
 
-func newLogStore(limit int) *logStore { return &logStore{limit: limit} }
+func newLogStore(limit int, onLine func(Line)) *logStore {
+	return &logStore{limit: limit, onLine: onLine}
+}
 
 func (s *logStore) add(l Line) {
+	if s.onLine != nil {
+		defer s.onLine(l)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lines = append(s.lines, l)

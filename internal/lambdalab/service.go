@@ -83,7 +83,7 @@ func New(cfg Config) (*Service, error) {
 		ctx: ctx, cancel: cancel,
 		client:    &http.Client{Transport: transport},
 		queue:     make(chan *invocation, cfg.Queue),
-		logs:      newLogStore(cfg.LogBytes),
+		logs:      newLogStore(cfg.LogBytes, cfg.OnLine),
 		changed:   make(chan struct{}),
 		functions: make(map[string]*function),
 		envs:      make(map[string]*environment),

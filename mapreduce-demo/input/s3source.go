@@ -2,14 +2,13 @@ package input
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
+	"github.com/bradawl/bradawl/mapreduce-demo/store"
 )
 
 // ParseS3 splits s3://bucket/prefix. ok is false where s does not begin with s3://.
@@ -36,7 +35,7 @@ func S3(ctx context.Context, client *s3.Client, bucket, prefix string) ([]File, 
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("list input %s: %w", place, PlainS3(err))
+			return nil, fmt.Errorf("list input %s: %w", place, store.Plain(err))
 		}
 		for _, o := range page.Contents {
 			key := aws.ToString(o.Key)
@@ -49,7 +48,7 @@ func S3(ctx context.Context, client *s3.Client, bucket, prefix string) ([]File, 
 				Open: func(ctx context.Context) (io.ReadCloser, error) {
 					out, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(bucket), Key: aws.String(key)})
 					if err != nil {
-						return nil, PlainS3(err)
+						return nil, store.Plain(err)
 					}
 					return out.Body, nil
 				},
@@ -61,27 +60,3 @@ func S3(ctx context.Context, client *s3.Client, bucket, prefix string) ([]File, 
 	}
 	return files, nil
 }
-
-// PlainS3 shortens an SDK error to what S3 said, in one line. The code stays
-// reachable by errors.As with *smithy.GenericAPIError's interface, smithy.APIError.
-func PlainS3(err error) error {
-	var api smithy.APIError
-	if !errors.As(err, &api) {
-		return err
-	}
-	switch api.ErrorCode() {
-	case "NoSuchBucket":
-		return &s3Error{"the bucket does not exist", api}
-	case "AccessDenied", "Forbidden":
-		return &s3Error{"access is denied", api}
-	}
-	return &s3Error{api.ErrorCode() + ": " + api.ErrorMessage(), api}
-}
-
-type s3Error struct {
-	text  string
-	cause smithy.APIError
-}
-
-func (e *s3Error) Error() string { return e.text }
-func (e *s3Error) Unwrap() error { return e.cause }
