@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,9 +97,7 @@ func (e *environment) live() {
 		e.logs.line(e.startErr.Error())
 	}
 	s.mu.Lock()
-	if i := indexOf(e.fn.idle, e); i >= 0 {
-		e.fn.idle = append(e.fn.idle[:i], e.fn.idle[i+1:]...)
-	}
+	e.leaveIdle()
 	s.mu.Unlock()
 	close(e.exited)
 	for i := len(undo) - 1; i >= 0; i-- {
@@ -110,13 +109,12 @@ func (e *environment) live() {
 	s.mu.Unlock()
 }
 
-func indexOf(envs []*environment, e *environment) int {
-	for i, x := range envs {
-		if x == e {
-			return i
-		}
+// leaveIdle keeps the environment from getting an invocation. It is called
+// with the service's mutex held.
+func (e *environment) leaveIdle() {
+	if i := slices.Index(e.fn.idle, e); i >= 0 {
+		e.fn.idle = slices.Delete(e.fn.idle, i, i+1)
 	}
-	return -1
 }
 
 // run makes the place, starts the process and waits for its end. It returns
@@ -321,13 +319,6 @@ func (e *environment) freeze(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// thaw lets the process group go on.
-func (e *environment) thaw() {
-	e.svc.mu.Lock()
-	defer e.svc.mu.Unlock()
-	_ = e.signal(syscall.SIGCONT)
 }
 
 // shutdown ends the environment in Lambda's way and waits until it is gone:

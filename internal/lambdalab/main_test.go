@@ -2,6 +2,7 @@ package lambdalab
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/bradawl/bradawl/internal/natlab"
 	"go.uber.org/goleak"
 )
 
@@ -17,7 +19,21 @@ func TestMain(m *testing.M) {
 	if behaviour, ok := os.LookupEnv(workerVariable); ok {
 		actAsWorker(behaviour)
 	}
-	goleak.VerifyTestMain(m)
+	natlab.Main(leakless{m})
+}
+
+// leakless runs tests and fails if they leave goroutines behind.
+type leakless struct{ *testing.M }
+
+func (l leakless) Run() int {
+	code := l.M.Run()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return code
 }
 
 // bench is a service with functions of the worker, and a client.
@@ -160,12 +176,13 @@ func (b *bench) await(condition func([]Environment) bool) []Environment {
 // inState is the condition that n environments are in a state.
 func inState(state State, n int) func([]Environment) bool {
 	return func(envs []Environment) bool {
+		var got int
 		for _, e := range envs {
 			if e.State == state {
-				n--
+				got++
 			}
 		}
-		return n == 0
+		return got == n
 	}
 }
 

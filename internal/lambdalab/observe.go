@@ -92,7 +92,8 @@ func (s *Service) Await(ctx context.Context, condition func([]Environment) bool)
 	}
 }
 
-// Kill sends a signal to an environment's process group.
+// Kill sends a signal to an environment's process group. An idle environment
+// that is sent SIGKILL gets no further invocation.
 func (s *Service) Kill(environment string, sig syscall.Signal) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,6 +103,10 @@ func (s *Service) Kill(environment string, sig syscall.Signal) error {
 	}
 	if err := e.signal(sig); err != nil {
 		return fmt.Errorf("lambdalab: kill environment %s: %w", environment, err)
+	}
+	if sig == syscall.SIGKILL && e.state == Idle {
+		e.leaveIdle()
+		s.enter(e, Stopping)
 	}
 	return nil
 }

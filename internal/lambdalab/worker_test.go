@@ -3,8 +3,10 @@ package lambdalab
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -54,6 +56,14 @@ func actAsWorker(behaviour string) {
 	var options []lambda.Option
 	if has("sigterm") {
 		options = append(options, lambda.WithEnableSIGTERM(func() { fmt.Println("worker: got SIGTERM") }))
+	}
+	if has("extension") {
+		next := registerExtension()
+		go func() {
+			for {
+				fmt.Println("extension: got", next())
+			}
+		}()
 	}
 	w := &worker{}
 	lambda.StartWithOptions(w.handle, options...)
@@ -163,4 +173,37 @@ func dial(ctx context.Context, address string) error {
 	}
 	_, err = conn.Write([]byte("hello\n"))
 	return errors.Join(err, conn.Close())
+}
+
+// registerExtension registers an extension for all events and returns a
+// function that waits for the next one.
+func registerExtension() (next func() string) {
+	base := "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2020-01-01/extension/"
+	call := func(method, path string, header http.Header, body string) (*http.Response, []byte) {
+		req, err := http.NewRequest(method, base+path, strings.NewReader(body))
+		if err != nil {
+			panic(err)
+		}
+		req.Header = header
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			panic(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			panic(fmt.Sprint(path, ": ", resp.Status, err, string(b)))
+		}
+		return resp, b
+	}
+	resp, _ := call("POST", "register", http.Header{"Lambda-Extension-Name": {"watcher"}}, `{"events":["INVOKE","SHUTDOWN"]}`)
+	id := resp.Header.Get("Lambda-Extension-Identifier")
+	return func() string {
+		_, b := call("GET", "event/next", http.Header{"Lambda-Extension-Identifier": {id}}, "")
+		var event struct{ EventType, ShutdownReason, RequestID string }
+		if err := json.Unmarshal(b, &event); err != nil {
+			panic(err)
+		}
+		return event.EventType + " " + event.ShutdownReason + event.RequestID
+	}
 }
