@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"go.uber.org/goleak"
 
+	"github.com/bradawl/bradawl/internal/natlab"
 	"github.com/bradawl/bradawl/internal/s3lab"
 )
 
@@ -32,6 +33,10 @@ var lab struct {
 
 func TestMain(m *testing.M) {
 	s3lab.Child()
+	if err := natlab.Enter(); err != nil && !errors.Is(err, natlab.ErrUnavailable) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	if lab.srv != nil {
 		_ = lab.srv.Close()
