@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -177,6 +178,7 @@ func fromTerminal(s os.Signal) bool {
 // arrive finishes the move in the re-executed program. If it cannot, the program ends
 // here, and the one that started it goes on.
 func arrive(here string) error {
+	setProcessName(os.Args[0])
 	report := os.NewFile(statusFile, "natlab status")
 	if err := furnish(); err != nil {
 		_, _ = io.WriteString(report, err.Error())
@@ -188,6 +190,12 @@ func arrive(here string) error {
 	}
 	_, err := io.WriteString(report, "ok")
 	return errors.Join(err, report.Close())
+}
+
+// setProcessName gives the process, which was started as /proc/self/exe, a name that
+// tells people more than "exe". It matters to nothing else, so errors do not.
+func setProcessName(path string) {
+	_ = os.WriteFile("/proc/self/comm", []byte(filepath.Base(path)), 0)
 }
 
 // furnish prepares the new namespaces, and tries what a lab will need.

@@ -14,6 +14,8 @@ import (
 // forwardStage is the stage of a lab's forwarder process; see stageVariable.
 const forwardStage = "forward"
 
+const forwarderName = "natlab-forward"
+
 // forwarder is a lab's process that carries packets late, in a namespace of its own.
 type forwarder struct {
 	ns     *namespace
@@ -33,7 +35,7 @@ func (l *Lab) startForwarder() (*forwarder, error) {
 		return nil, err
 	}
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args[0] = "natlab-forwarder"
+	cmd.Args[0] = forwarderName
 	cmd.Env = []string{stageVariable + "=" + forwardStage}
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
@@ -61,10 +63,11 @@ func (f *forwarder) reap() {
 
 // runForwarder is the forwarder's process. It does not return.
 func runForwarder() {
+	setProcessName(forwarderName)
 	// A key that interrupts the program must not cut the network under its shutdown.
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
 	if err := forward.Serve(os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "natlab-forwarder:", err)
+		fmt.Fprintln(os.Stderr, forwarderName+":", err)
 		os.Exit(1)
 	}
 	os.Exit(0)

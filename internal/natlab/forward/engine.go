@@ -28,9 +28,7 @@ type engine struct {
 	due        heap
 	free       [][]byte // buffers to use again
 
-	napped   time.Duration // when nap was last called
-	spinning bool          // since then
-	credit   time.Duration // for spinning
+	napper napper
 
 	mu       sync.Mutex
 	commands []func()
@@ -123,7 +121,7 @@ func (e *engine) runCommands() {
 func (e *engine) wait(events []unix.EpollEvent) (int, error) {
 	var timeout *unix.Timespec
 	if len(e.due.items) > 0 {
-		ts := unix.NsecToTimespec(int64(e.nap()))
+		ts := unix.NsecToTimespec(int64(e.napper.nap(time.Since(e.start), e.due.items[0].due)))
 		timeout = &ts
 	}
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(e.epoll),
@@ -134,36 +132,10 @@ func (e *engine) wait(events []unix.EpollEvent) (int, error) {
 	if errno != 0 {
 		return 0, fmt.Errorf("wait for frames: %w", errno)
 	}
+	if n == 0 && timeout != nil {
+		e.napper.overslept(time.Since(e.start))
+	}
 	return int(n), nil
-}
-
-// A sleeping processor, a virtual one above all, wakes some 0.1 ms late. So
-// the engine sleeps until spinAhead before a frame is due, and polls from then on; but
-// for no more than a share of its time, since its processor has other work as well.
-const (
-	spinAhead  = 150 * time.Microsecond
-	spinShare  = 4 // one part in
-	spinCredit = 2 * time.Millisecond
-)
-
-// nap says for how long to sleep before the first frame.
-func (e *engine) nap() time.Duration {
-	now := time.Since(e.start)
-	passed := now - e.napped
-	e.napped = now
-	if e.spinning {
-		e.credit -= passed
-	}
-	e.credit = min(e.credit+passed/spinShare, spinCredit)
-	left := max(0, e.due.items[0].due-now)
-	e.spinning = left <= spinAhead && e.credit > 0
-	switch {
-	case e.spinning:
-		return 0
-	case left > spinAhead && e.credit > 0:
-		return left - spinAhead
-	}
-	return left
 }
 
 // take moves frames from a link's ring into the heap.

@@ -87,3 +87,39 @@ func TestScheduleBoundsTheQueue(t *testing.T) {
 		t.Errorf("%d frames overflowed, want 2", d[0].stats.Overflowed)
 	}
 }
+
+func TestNapperWakesAheadByItsLateness(t *testing.T) {
+	const late = 400 * time.Microsecond
+	var n napper
+	now := 10 * time.Millisecond // long enough to have credit
+	for range 3 {
+		due := now + 5*time.Millisecond
+		now += n.nap(now, due) + late
+		n.overslept(now)
+	}
+	due := now + 5*time.Millisecond
+	woken := now + n.nap(now, due) + late
+	if woken > due || woken < due-late {
+		t.Errorf("woken %v before the frame is due, want at it or a little before", due-woken)
+	}
+	if n.overslept(woken); n.nap(woken, due) != 0 && woken < due {
+		t.Error("sleeps again rather than poll")
+	}
+}
+
+func TestNapperPollsForAShareOfTheTimeOnly(t *testing.T) {
+	n := napper{ahead: mostAhead}
+	polled, now := time.Duration(0), time.Duration(0)
+	const step = 10 * time.Microsecond
+	for now < time.Second { // there is always a frame due soon
+		if slept := n.nap(now, now+200*time.Microsecond); slept > 0 {
+			now += slept
+		} else {
+			polled += step
+			now += step
+		}
+	}
+	if polled > 300*time.Millisecond {
+		t.Errorf("polled for %v of a second", polled)
+	}
+}
