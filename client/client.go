@@ -231,6 +231,7 @@ func (c *Client) newConn(a *attempt, qc *quic.Conn, pr *proof, began, now time.T
 		Local:             local,
 		Remote:            remote,
 		Attempts:          a.n,
+		Asked:             started,
 		ConnectDuration:   now.Sub(started),
 		PunchDuration:     now.Sub(a.ordered),
 		HandshakeDuration: now.Sub(began),

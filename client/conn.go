@@ -66,8 +66,9 @@ type ConnInfo struct {
 	Local, Remote netip.AddrPort
 	// Attempts is how many attempts the session took.
 	Attempts uint32
-	// ConnectDuration is the time from the call of Connect, or else from the
-	// first order, until the connection was ready.
+	// Asked is when Connect was called, or else when the first order came in.
+	Asked time.Time
+	// ConnectDuration is the time from Asked until the connection was ready.
 	ConnectDuration time.Duration
 	// PunchDuration is the time from the last order until then.
 	PunchDuration time.Duration
