@@ -32,6 +32,9 @@ func (t *running) runMap(ctx context.Context) error {
 		t.report.Phases.Punch = slowest(report.Links)
 		producer.Close()
 	}()
+	if err := t.pass(ctx, Joined); err != nil {
+		return err
+	}
 	if err := t.mapSplit(ctx, producer); err != nil {
 		return err
 	}

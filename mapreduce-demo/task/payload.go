@@ -78,7 +78,7 @@ type Point string
 // The points that a task passes.
 const (
 	Started   Point = "started"   // the invocation has begun
-	Linked    Point = "linked"    // all links of the task have come up or failed
+	Joined    Point = "joined"    // the task is part of the shuffle
 	Mapped    Point = "mapped"    // a map task's partitions are complete
 	Served    Point = "served"    // a map task's partitions are served from now on
 	Opening   Point = "opening"   // a reduce task is about to ask for partitions

@@ -48,6 +48,9 @@ func (t *running) runReduce(ctx context.Context) error {
 		t.report.Phases.Punch = slowest(report.Links)
 		consumer.Close()
 	}()
+	if err := t.pass(ctx, Joined); err != nil {
+		return err
+	}
 	out := new(spool)
 	defer func() { out.Close() }()
 	for {

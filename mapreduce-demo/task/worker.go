@@ -110,24 +110,25 @@ func (t *running) pass(ctx context.Context, at Point) error {
 	if !hold {
 		return nil
 	}
-	key := ReleaseKey(t.Run, t.Kind, t.Index, at)
-	return t.await(ctx, key, 20*time.Millisecond)
+	return t.await(ctx, ReleaseKey(t.Run, t.Kind, t.Index, at), holdEvery)
 }
 
-// await looks for an object again and again until it is there.
+// holdEvery is how often a task that holds looks whether it is released.
+const holdEvery = 20 * time.Millisecond
+
+// await looks for an object, at first after one interval, until it is there.
 func (t *running) await(ctx context.Context, key string, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		there, err := t.store.Exists(ctx, key)
-		if there || ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		_ = err // S3 may be out of reach for a while; only the context ends the wait
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+		// S3 may be out of reach for a while: an error is no end of the wait.
+		if there, _ := t.store.Exists(ctx, key); there {
+			return nil
 		}
 	}
 }
