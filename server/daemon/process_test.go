@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -169,8 +170,8 @@ func (p *process) url(dir string) protocol.URL {
 	return u
 }
 
-// signIn signs in with a connection string and returns a function that leaves.
-func signIn(t *testing.T, u protocol.URL) (leave func()) {
+// signIn signs in with a connection string.
+func signIn(t *testing.T, u protocol.URL) *quic.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -178,12 +179,11 @@ func signIn(t *testing.T, u protocol.URL) (leave func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := quic.DialAddr(ctx, u.Host, identity.DialConfig(id, "server", protocol.ALPNControl, u.Pins...), nil)
+	conn, err := quic.DialAddr(ctx, u.Host, identity.DialConfig(id, "server", protocol.ALPNControl, u.Pins...), &quic.Config{EnableDatagrams: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	leave = func() { _ = conn.CloseWithError(0, "") }
-	t.Cleanup(leave)
+	t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
 	stream, err := conn.OpenStreamSync(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +196,7 @@ func signIn(t *testing.T, u protocol.URL) (leave func()) {
 	if err := protocol.ReadMessage(bufio.NewReader(stream), &answer, protocol.MaxServerMessage); err != nil || answer.GetSignedIn() == nil {
 		t.Fatalf("sign-in answered with %v, %v", &answer, err)
 	}
-	return leave
+	return conn
 }
 
 func TestStartsWithNoSettingsAtAll(t *testing.T) {
@@ -237,13 +237,13 @@ func TestServesPeersMetricsAndHealthAndDrainsOnSIGTERM(t *testing.T) {
 	u := p.url(filepath.Join(home, "s"))
 	base := "http://" + p.logged("metrics and health", "http")
 	p.logged("serving", "")
-	leave := signIn(t, u)
+	conn := signIn(t, u)
 	for path, want := range map[string]string{"/healthz": "ok\n", "/readyz": "ready\n", "/metrics": "\nbradawl_peers 1\n", "/x": "404"} {
 		if code, body := get(t, base+path); !strings.Contains(body, want) || (code == http.StatusOK) == (path == "/x") {
 			t.Errorf("%s gives %d %q", path, code, body)
 		}
 	}
-	leave()
+	_ = conn.CloseWithError(0, "")
 	if code := p.terminate(); code != ExitOK {
 		t.Errorf("exit code %d", code)
 	}
@@ -297,6 +297,35 @@ func TestPortInUseIsOneClearLine(t *testing.T) {
 		}
 	}
 	if code := first.terminate(); code != ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestClientsLearnAtOnceThatAKilledServerIsBack(t *testing.T) {
+	home := t.TempDir()
+	first := launch(t, home, nil, nil, "--listen=127.0.0.1:0", "--http=off", "--state-dir=s")
+	first.ready()
+	u := first.url(filepath.Join(home, "s"))
+	conn := signIn(t, u)
+	if err := first.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	first.wait()
+	second := launch(t, home, nil, nil, "--listen="+u.Host, "--http=off", "--state-dir=s")
+	second.ready()
+	if err := conn.SendDatagram(protocol.ClockRequest{ID: 1}.Append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-conn.Context().Done():
+	case <-time.After(patience):
+		t.Fatal("the client still takes its connection for alive")
+	}
+	var reset *quic.StatelessResetError
+	if err := context.Cause(conn.Context()); !errors.As(err, &reset) {
+		t.Errorf("the connection ended with %v", err)
+	}
+	if code := second.terminate(); code != ExitOK {
 		t.Errorf("exit code %d", code)
 	}
 }

@@ -56,6 +56,10 @@ func run(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 		log.Info("made new keys", zap.String("state_dir", st.dir))
 	}
 
+	if socks.http != nil {
+		log.Info("metrics and health", zap.Stringer("http", socks.http.Addr()))
+	}
+
 	// The servers outlive ctx, which only begins the drain.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -65,7 +69,6 @@ func run(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 		return engine.Serve(serving)
 	})
 	if socks.http != nil {
-		log.Info("metrics and health", zap.Stringer("http", socks.http.Addr()))
 		eg.Go(func() error { return serveAdmin(serving, admin(metrics, engine.Ready), socks.http) })
 	}
 	eg.Go(func() error {

@@ -70,7 +70,7 @@ func (s *Server) serve(ctx context.Context, conn *quic.Conn) {
 	place.release()
 	s.metrics.signIns.WithLabelValues("success", noReason).Inc()
 	log = log.With(zap.String("group", g.name), zap.String("peer", m.name), zap.Uint64("peer_id", m.id))
-	log.Info("signed in", zap.String("role", m.role), zap.String("agent", agentOf(in)), zap.Duration("rtt", c.roundTrip()))
+	log.Info("signed in", zap.String("role", m.role), zap.String("agent", agentOf(in)), zap.String("token", m.tokenID), zap.Duration("rtt", c.roundTrip()))
 	c.run(ctx, stream.reader, g, m, s.cfg.Limits)
 	s.registry.exit(g, m, time.Now())
 	log.Info("signed out", zap.String("why", closeReason(conn)))
@@ -112,10 +112,11 @@ func (s *Server) signIn(c *control, in *pb.SignIn) (*group, *member, error) {
 	if err != nil {
 		return nil, nil, &refusal{reason: protocol.ReasonUnauthorized, detail: err.Error()}
 	}
-	if err := authorize(s.cfg.Verifier, in, now); err != nil {
+	claims, err := authorize(s.cfg.Verifier, in, now)
+	if err != nil {
 		return nil, nil, err
 	}
-	m := newMember(in, s.nextPeer.Add(1), key)
+	m := newMember(in, s.nextPeer.Add(1), key, claims.ID)
 	m.link = c
 	m.observed = addrPortOf(c.conn.RemoteAddr())
 	m.hosts = vetHosts(in.GetHostCandidates(), m.observed)

@@ -184,7 +184,7 @@ func (g *group) openPairs(c *collective, pairs [][2]*membership, now time.Time) 
 		}
 	}
 	if most > paceAbove {
-		base = now.Add(slow + fireMargin)
+		base = now.Add(slow + fireMargin + time.Duration(len(pairs))*orderCost)
 	}
 	for _, p := range pairs {
 		a, b := p[0].m, p[1].m
@@ -192,11 +192,8 @@ func (g *group) openPairs(c *collective, pairs [][2]*membership, now time.Time) 
 			g.refusePair(p)
 			continue
 		}
-		var at *pace
-		if most > paceAbove {
-			// Sessions of one peer differ in the sum, so no two of its own share a slot.
-			at = &pace{base: base, slot: (index[p[0]] + index[p[1]]) % len(index)}
-		}
+		// Sessions of one peer differ in the sum, so no two of its own share a slot.
+		at := &pace{base: base, slot: (index[p[0]] + index[p[1]]) % len(index), most: most}
 		g.open(a, b, p[0].id, p[1].id, c, false, at, now)
 	}
 }

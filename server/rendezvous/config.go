@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -47,7 +48,8 @@ type Limits struct {
 	MaxPeers int
 	// MaxGroups bounds the groups: 4096.
 	MaxGroups int
-	// MaxPeersPerGroup bounds the peers of one group: 4096. More would not fit into one Peers message.
+	// MaxPeersPerGroup bounds the peers of one group: 4096, which is also its largest value, as more would not fit into one
+	// Peers message.
 	MaxPeersPerGroup int
 	// MaxSessions bounds the unfinished sessions of all groups: 262144.
 	MaxSessions int
@@ -83,6 +85,8 @@ type Limits struct {
 	MessagesPerSecond int
 }
 
+const maxPeersPerGroup = 4096
+
 func orDefault[T comparable](v *T, d T) {
 	var zero T
 	if *v == zero {
@@ -93,7 +97,7 @@ func orDefault[T comparable](v *T, d T) {
 func (l Limits) withDefaults() Limits {
 	orDefault(&l.MaxPeers, 16384)
 	orDefault(&l.MaxGroups, 4096)
-	orDefault(&l.MaxPeersPerGroup, 4096)
+	orDefault(&l.MaxPeersPerGroup, maxPeersPerGroup)
 	orDefault(&l.MaxSessions, 262144)
 	orDefault(&l.MaxSessionsPerGroup, 131072)
 	orDefault(&l.MaxRequestsPerPeer, 4096)
@@ -122,6 +126,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("rendezvous: no token verifier given")
 	case c.Window < 0 || c.AttemptTimeout < 0 || c.MaxAttempts < 0:
 		return c, errors.New("rendezvous: window, attempt timeout and attempts must not be negative")
+	}
+	if c.Limits.MaxPeersPerGroup > maxPeersPerGroup {
+		return c, fmt.Errorf("rendezvous: %d peers in a group, must be at most %d, or their list would not fit into a message", c.Limits.MaxPeersPerGroup, maxPeersPerGroup)
 	}
 	orDefault(&c.Window, protocol.DefaultWindow)
 	orDefault(&c.AttemptTimeout, 1500*time.Millisecond)

@@ -25,6 +25,7 @@ type member struct {
 	id          uint64
 	name, role  string
 	fingerprint identity.Fingerprint
+	tokenID     string // for the log
 	observed    netip.AddrPort
 	hosts       []netip.AddrPort // vetted host candidates
 	mapping     pb.MappingBehavior

@@ -11,12 +11,20 @@ const (
 	paceAbove = 256
 	// paceSlot is the distance of two of its paced sessions.
 	paceSlot = 200 * time.Microsecond
+	// orderCost is what it takes to make and send the orders of one session of a burst.
+	orderCost = 5 * time.Microsecond
+	// handshakeCost is what a small machine needs for one of the handshakes that it does at the same time.
+	handshakeCost = 5 * time.Millisecond
 )
 
-// pace spreads a burst: a base instant that all can meet, and a slot in which no other session of either peer fires.
+// pace spreads a burst of sessions.
 type pace struct {
+	// base is an instant that all can meet. Zero: each fires as its order comes in.
 	base time.Time
+	// slot is the session's place after base, in which no other session of either peer fires.
 	slot int
+	// most is how many sessions the burst gives to one peer.
+	most int
 }
 
 // oneWay estimates the way between the server and a peer.
@@ -32,11 +40,11 @@ func slowest(s *session) time.Duration { return max(oneWay(s.sides[0].m), oneWay
 // window. Retries and exact sessions have one common instant.
 func (g *group) schedule(s *session, p *pace, now time.Time) time.Time {
 	a, b := oneWay(s.sides[0].m), oneWay(s.sides[1].m)
-	s.giveUp = g.attemptTimeout + 4*(a+b)
+	s.giveUp = g.attemptTimeout + 4*(a+b) + time.Duration(s.burst)*handshakeCost
 	arrival := now.Add(max(a, b))
 	common := arrival.Add(fireMargin)
 	switch {
-	case p != nil:
+	case p != nil && !p.base.IsZero():
 		common = p.base.Add(time.Duration(p.slot) * paceSlot)
 	case s.attempt == 1 && !s.exact && (a-b).Abs() < g.window/2:
 		s.fireTime = 0

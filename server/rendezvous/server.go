@@ -2,7 +2,10 @@ package rendezvous
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -77,8 +80,13 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	defer close(s.done)
 	defer s.closeSockets()
+	resetKey, tokenKey, err := quicKeys(s.cfg.Identity)
+	if err != nil {
+		return err
+	}
 	transport := &quic.Transport{
 		Conn: s.cfg.PacketConn, VerifySourceAddress: s.pending.verifySource, ConnContext: s.pending.connContext,
+		StatelessResetKey: &resetKey, TokenGeneratorKey: &tokenKey,
 	}
 	// The first call makes the queue; before it, quic-go drops what is not QUIC. From Ready on, STUN is answered.
 	past, cancelPast := context.WithCancel(ctx)
@@ -178,6 +186,24 @@ func (s *Server) tlsConfig() *tls.Config {
 	// Any key will do: the token decides, and the peers check the key against the order.
 	anyKey := func(identity.Fingerprint, tls.ConnectionState) error { return nil }
 	return identity.ListenConfig(s.cfg.Identity, protocol.ALPNControl, anyKey)
+}
+
+// quicKeys derives the keys of QUIC's stateless resets and address tokens from
+// the identity. They are then the same after a restart, and clients learn from
+// their first packet that the old connection is gone (RFC 9000 section 10.3).
+func quicKeys(id *identity.Identity) (reset quic.StatelessResetKey, tokens quic.TokenGeneratorKey, err error) {
+	secret, err := x509.MarshalPKCS8PrivateKey(id.Certificate().PrivateKey)
+	if err != nil {
+		return reset, tokens, fmt.Errorf("rendezvous: derive QUIC keys: %w", err)
+	}
+	for info, key := range map[string][]byte{"bradawl stateless reset": reset[:], "bradawl address token": tokens[:]} {
+		b, err := hkdf.Key(sha256.New, secret, nil, info, len(key))
+		if err != nil {
+			return reset, tokens, fmt.Errorf("rendezvous: derive QUIC keys: %w", err)
+		}
+		copy(key, b)
+	}
+	return reset, tokens, nil
 }
 
 func (s *Server) quicConfig() *quic.Config {

@@ -17,6 +17,7 @@ type session struct {
 	dialler    int     // index into sides
 	collective *collective
 	exact      bool
+	burst      int // how many sessions a peer may have to make at once with this one
 
 	attempt  int
 	key      protocol.SessionKey
@@ -61,6 +62,9 @@ func (g *group) open(a, b *member, requestA, requestB uint64, c *collective, exa
 		id:    protocol.NewSessionID(),
 		sides: [2]side{{m: a, requestID: requestA}, {m: b, requestID: requestB}},
 		began: now, collective: c, exact: exact,
+	}
+	if p != nil {
+		s.burst = p.most
 	}
 	s.end = deadline{index: -1, fire: func(now time.Time) { g.attemptExpired(s, now) }}
 	if ha, hb := hardness(a.mapping), hardness(b.mapping); hb > ha || hb == ha && c != nil && b.name < a.name {

@@ -32,7 +32,7 @@ func printable(s string) bool {
 }
 
 // authorize decides on a sign-in by its token and its names. The error is a *refusal; the detail never repeats the token.
-func authorize(v *token.Verifier, in *pb.SignIn, now time.Time) error {
+func authorize(v *token.Verifier, in *pb.SignIn, now time.Time) (token.Claims, error) {
 	claims, err := v.Verify(in.GetToken(), now)
 	if err == nil {
 		err = errors.Join(
@@ -47,9 +47,9 @@ func authorize(v *token.Verifier, in *pb.SignIn, now time.Time) error {
 		err = fmt.Errorf("role has more than %d bytes or cannot be printed", protocol.MaxRoleLen)
 	}
 	if err != nil {
-		return &refusal{reason: protocol.ReasonUnauthorized, detail: oneLine(err)}
+		return token.Claims{}, &refusal{reason: protocol.ReasonUnauthorized, detail: oneLine(err)}
 	}
-	return nil
+	return claims, nil
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
@@ -64,6 +64,6 @@ func agentOf(in *pb.SignIn) string {
 }
 
 // newMember is the peer that a sign-in describes; the link is set by the caller.
-func newMember(in *pb.SignIn, id uint64, key identity.Fingerprint) *member {
-	return &member{id: id, name: in.GetName(), role: in.GetRole(), fingerprint: key}
+func newMember(in *pb.SignIn, id uint64, key identity.Fingerprint, tokenID string) *member {
+	return &member{id: id, name: in.GetName(), role: in.GetRole(), fingerprint: key, tokenID: tokenID}
 }
