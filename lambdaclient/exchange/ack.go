@@ -69,6 +69,8 @@ func (c *Consumer) ackLinks(ctx context.Context, t *tracker) (confirmed bool) {
 	for _, l := range links {
 		if c.sendAck(ctx, t, l.link) == nil {
 			confirmed = true
+		} else {
+			t.lostIfDone(l)
 		}
 	}
 	return confirmed

@@ -85,8 +85,9 @@ func (h *hub) node(name string) *node {
 func testQUIC() *quic.Config {
 	return &quic.Config{
 		KeepAlivePeriod: time.Second, MaxIdleTimeout: 10 * time.Second, MaxIncomingStreams: 1024,
-		InitialStreamReceiveWindow: 1 << 20, MaxStreamReceiveWindow: 16 << 20,
-		InitialConnectionReceiveWindow: 2 << 20, MaxConnectionReceiveWindow: 32 << 20,
+		// Small, so that a producer cannot send all of a test's data ahead.
+		InitialStreamReceiveWindow: 1 << 20, MaxStreamReceiveWindow: 1 << 20,
+		InitialConnectionReceiveWindow: 2 << 20, MaxConnectionReceiveWindow: 2 << 20,
 	}
 }
 

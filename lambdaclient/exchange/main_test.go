@@ -3,6 +3,7 @@ package exchange
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -115,15 +116,9 @@ func until(t testing.TB, ok func() bool) {
 
 // bytesOf is the same for the same name.
 func bytesOf(n int, name string) []byte {
-	seed := uint64(14695981039346656037)
-	for _, c := range []byte(name) {
-		seed = (seed ^ uint64(c)) * 1099511628211
-	}
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.NewChaCha8(sha256.Sum256([]byte(name)))
 	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
+	_, _ = r.Read(b) // never fails
 	return b
 }
 

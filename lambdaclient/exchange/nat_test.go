@@ -85,7 +85,7 @@ func (w *world) peer(role string, index, attempt int, nat natlab.NAT) (*client.C
 	known := make(chan struct{})
 	var once sync.Once
 	c, err := client.SignIn(within(w.t), client.Config{URL: w.url, Group: "g", Name: name, Role: role, PacketConn: pc,
-		DialTCP: host.DialContext, KeepAlive: 200 * time.Millisecond,
+		DialTCP: host.DialContext, KeepAlive: 200 * time.Millisecond, MaxStreamWindow: 1 << 20, MaxConnWindow: 2 << 20,
 		OnEvent: func(e client.Event) {
 			if e.Kind == client.EventNAT {
 				once.Do(func() { close(known) })
@@ -182,7 +182,7 @@ func TestUplinkThatIsCutInMidRead(t *testing.T) {
 	w := newWorld(t, Auto, 1, 1)
 	p, _, site := w.mapper(0, 0, natlab.PortRestricted())
 	c := w.reducer(0, 0, natlab.PortRestricted())
-	data := bytesOf(60<<20, "x") // more than the windows take
+	data := bytesOf(6<<20, "x") // more than the windows take
 	fill(t, p, data)
 	finish(t, p)
 	r := open(t, c, 0)
@@ -208,7 +208,7 @@ func TestMapperThatDiesIsLostAndItsNextAttemptPickedUp(t *testing.T) {
 	w := newWorld(t, Direct, 1, 1)
 	p, peer, _ := w.mapper(0, 0, natlab.PortRestricted())
 	c := w.reducer(0, 0, natlab.PortRestricted())
-	data := bytesOf(60<<20, "x")
+	data := bytesOf(6<<20, "x")
 	fill(t, p, data)
 	finish(t, p)
 	r := open(t, c, 0)

@@ -31,7 +31,7 @@ func TestLostProducer(t *testing.T) {
 			f := newFixture(t, mode, 1, 1)
 			p := f.producer(0, 0)
 			c := f.consumer(0, 0)
-			fill(t, p, bytesOf(40<<20, "x"))
+			fill(t, p, bytesOf(6<<20, "x"))
 			finish(t, p)
 			r := open(t, c, 0)
 			if _, err := io.ReadFull(r, make([]byte, 1<<20)); err != nil {
@@ -51,8 +51,8 @@ func TestLostProducer(t *testing.T) {
 }
 
 func TestNewAttemptIsPickedUp(t *testing.T) {
-	data := bytesOf(40<<20, "x")
-	other := append(bytes.Clone(data[:1<<20]), bytesOf(30<<20, "y")...)
+	data := bytesOf(6<<20, "x")
+	other := append(bytes.Clone(data[:1<<20]), bytesOf(4<<20, "y")...)
 	cases := []struct {
 		name         string
 		read         int
@@ -202,7 +202,7 @@ func TestConsumerDiesAndAnotherTakesItsPlace(t *testing.T) {
 	f := newFixture(t, Auto, 1, 2)
 	p := f.producer(0, 0)
 	c0, c1 := f.consumer(0, 0), f.consumer(1, 0)
-	a, b := bytesOf(40<<20, "a"), bytesOf(100_000, "b")
+	a, b := bytesOf(6<<20, "a"), bytesOf(100_000, "b")
 	fill(t, p, a, b)
 	finish(t, p)
 	mustRead(t, c1, 0, b)

@@ -12,7 +12,7 @@ import (
 const (
 	// storeGrace is how long mode Auto gives the links of a producer that was
 	// not seen yet, before it asks S3.
-	storeGrace    = 500 * time.Millisecond
+	storeGrace    = time.Second
 	firstPoll     = 100 * time.Millisecond
 	maxPoll       = 2 * time.Second
 	asksPerLink   = 3
@@ -250,10 +250,8 @@ func (s *search) note(r result) {
 
 func (s *search) noteAsk(r result) {
 	delete(s.asking, r.link.link)
-	select {
-	case <-r.link.link.done():
-		return // the tracker has it, or will have it soon
-	default:
+	if s.t.lostIfDone(r.link) {
+		return
 	}
 	s.c.retried()
 	_, refusal := errors.AsType[*refusedError](r.err)

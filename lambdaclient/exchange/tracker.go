@@ -69,12 +69,27 @@ func (t *tracker) up(attempt int, l link) {
 	t.changedLocked()
 }
 
-// lost notes the end of a link.
+// lost notes the end of a link. The second time it does nothing.
 func (t *tracker) lost(attempt int, l link, cause error) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := len(t.links)
 	t.links = slices.DeleteFunc(t.links, func(o trackedLink) bool { return o.link == l })
-	t.mu.Unlock()
-	t.down(attempt, l.peer(), cause)
+	if len(t.links) < n {
+		t.downLocked(attempt, l.peer(), cause)
+	}
+}
+
+// lostIfDone notes the end of a link for who has seen it before the link's own
+// goroutine has.
+func (t *tracker) lostIfDone(l trackedLink) bool {
+	select {
+	case <-l.link.done():
+		t.lost(l.attempt, l.link, l.link.cause())
+		return true
+	default:
+		return false
+	}
 }
 
 // down notes that an attempt has a link no more, or cannot have one. It is of
@@ -82,6 +97,10 @@ func (t *tracker) lost(attempt int, l link, cause error) {
 func (t *tracker) down(attempt int, name string, cause error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.downLocked(attempt, name, cause)
+}
+
+func (t *tracker) downLocked(attempt int, name string, cause error) {
 	defer t.changedLocked()
 	t.badEvent = cause
 	if slices.ContainsFunc(t.links, func(o trackedLink) bool { return o.attempt == attempt }) {
