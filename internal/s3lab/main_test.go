@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"testing"
 
+	"github.com/bradawl/bradawl/internal/natlab"
 	"go.uber.org/goleak"
 )
 
@@ -20,7 +21,21 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(parentVariable); dir != "" {
 		actAsParent(dir)
 	}
-	goleak.VerifyTestMain(m)
+	natlab.Main(leakless{m})
+}
+
+// leakless runs tests and fails if they leave goroutines behind.
+type leakless struct{ *testing.M }
+
+func (l leakless) Run() int {
+	code := l.M.Run()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return code
 }
 
 func actAsParent(dir string) {
