@@ -18,6 +18,9 @@ import (
 // maxHandshakes bounds the handshakes that one listening attempt takes part in.
 const maxHandshakes = 2 * maxDials
 
+// minPause keeps an attempt from spinning.
+const minPause = 500 * time.Microsecond
+
 // attempt runs one try of a session: it does what its punch decides.
 type attempt struct {
 	c       *Client
@@ -209,7 +212,7 @@ func (a *attempt) run() {
 			a.fail(a.failure())
 			continue
 		}
-		timer.Reset(max(0, next.Sub(now)))
+		timer.Reset(max(minPause, next.Sub(now)))
 		select {
 		case <-timer.C:
 		case <-a.wake:

@@ -292,7 +292,7 @@ func (p *punch) exclude(to netip.AddrPort) bool {
 	left := 0
 	for _, c := range p.paths {
 		if c.addr == to {
-			c.excluded, c.due = true, time.Time{}
+			c.excluded, c.idle, c.due = true, true, time.Time{}
 		}
 		if !c.excluded {
 			left++
@@ -327,7 +327,8 @@ func better(a, b *path) bool {
 // connected ends the INITs; answers go on until the attempt ends.
 func (p *punch) connected() { p.quiet = true }
 
-// next returns when to ask inits and dial again.
+// next returns when to ask inits and dial again. It may be in the past: what is
+// overdue on one path may have to wait for another one.
 func (p *punch) next() time.Time {
 	at := p.deadline
 	if p.quiet {
