@@ -22,9 +22,6 @@ const (
 	maxAsyncPayload = 1 << 20
 	// maxResponse bounds the response of a function, in bytes.
 	maxResponse = 6<<20 + 100
-	// initTimeout is how long an environment may take to ask for its first
-	// invocation.
-	initTimeout = 10 * time.Second
 	// shutdownGrace is the time between SIGTERM and SIGKILL.
 	shutdownGrace = 500 * time.Millisecond
 )
@@ -43,6 +40,9 @@ type Config struct {
 	Concurrency int
 	// Queue is how many asynchronous invocations may wait; 0 means 1,000.
 	Queue int
+	// InitTimeout is how long an environment may take to ask for its first
+	// invocation; 0 means 10 s, as in the real service.
+	InitTimeout time.Duration
 	// Dir is where environments have their temporary directories; empty means
 	// the system's directory for temporary files.
 	Dir string
@@ -74,6 +74,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Queue <= 0 {
 		c.Queue = 1000
+	}
+	if c.InitTimeout <= 0 {
+		c.InitTimeout = 10 * time.Second
 	}
 	if c.LogBytes <= 0 {
 		c.LogBytes = 32 << 20

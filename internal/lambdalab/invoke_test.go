@@ -177,10 +177,11 @@ func TestErrorsOfTheFunction(t *testing.T) {
 }
 
 func TestInitializationThatFails(t *testing.T) {
-	b := newBench(t, Config{})
+	b := newBench(t, Config{InitTimeout: 2 * time.Second})
 	tests := []struct{ behaviour, kind, message string }{
 		{"exit-in-init", "Runtime.ExitError", "Runtime exited with error: exit status 7"},
 		{"report-init-error", "Function.NoModule", "there is no such module"},
+		{"hang-in-init", "Sandbox.Timedout", "Task timed out after 2.00 seconds"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.behaviour, func(t *testing.T) {

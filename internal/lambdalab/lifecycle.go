@@ -34,7 +34,8 @@ func (e *environment) kill() {
 
 // awaitInit returns when the environment has asked for its first invocation.
 func (e *environment) awaitInit() *functionError {
-	timer := time.NewTimer(initTimeout)
+	timeout := e.svc.cfg.InitTimeout
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case <-e.ready:
@@ -43,7 +44,7 @@ func (e *environment) awaitInit() *functionError {
 	case <-timer.C:
 		e.kill()
 		<-e.exited
-		return &functionError{Type: errorTimeout, Message: fmt.Sprintf("Task timed out after %.2f seconds", initTimeout.Seconds())}
+		return &functionError{Type: errorTimeout, Message: fmt.Sprintf("Task timed out after %.2f seconds", timeout.Seconds())}
 	}
 	e.svc.mu.Lock()
 	defer e.svc.mu.Unlock()
@@ -70,6 +71,10 @@ func (e *environment) exitError() *functionError {
 	return err
 }
 
+// freezeTimeout bounds the wait for a process to stop. On a busy machine, each
+// of its threads has to get its turn first.
+const freezeTimeout = 2 * time.Second
+
 // freeze stops the process group and returns when its leader has stopped, or
 // has ended.
 func (e *environment) freeze(ctx context.Context) {
@@ -82,7 +87,8 @@ func (e *environment) freeze(ctx context.Context) {
 	}
 	// A stop is not reported through anything that can be waited for with a
 	// bound, and somebody else's SIGCONT may undo it before it is seen.
-	for pause := 20 * time.Microsecond; pause < 100*time.Millisecond; pause *= 2 {
+	begun := time.Now()
+	for pause := 20 * time.Microsecond; time.Since(begun) < freezeTimeout; pause = min(2*pause, 2*time.Millisecond) {
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
 		if err != nil && !errors.Is(err, unix.EINTR) || info.Signo != 0 {

@@ -48,6 +48,9 @@ func newBench(t *testing.T, cfg Config) *bench {
 	if cfg.Dir == "" {
 		cfg.Dir = t.TempDir()
 	}
+	if cfg.InitTimeout == 0 {
+		cfg.InitTimeout = time.Minute // busy machines
+	}
 	svc, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

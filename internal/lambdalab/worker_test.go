@@ -50,6 +50,8 @@ func actAsWorker(behaviour string) {
 	switch {
 	case has("exit-in-init"):
 		os.Exit(7)
+	case has("hang-in-init"):
+		time.Sleep(time.Hour) // until it is killed
 	case has("report-init-error"):
 		reportInitError()
 	}
