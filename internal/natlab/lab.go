@@ -121,7 +121,7 @@ func (l *Lab) Self() *Host { return l.self }
 
 // AddHost adds a host with a public address.
 func (l *Lab) AddHost(name string) (*Host, error) {
-	addr, err := l.public.take()
+	addr, err := l.takePublic()
 	if err != nil {
 		return nil, fmt.Errorf("natlab: add host %s: %w", name, err)
 	}
@@ -130,20 +130,29 @@ func (l *Lab) AddHost(name string) (*Host, error) {
 		l.public.release(addr)
 		return nil, fmt.Errorf("natlab: add host %s: %w", name, err)
 	}
-	return h, l.keepHost(h)
+	return l.keepHost(h)
+}
+
+// takePublic draws a public address, if the lab is open.
+func (l *Lab) takePublic() (netip.Addr, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return netip.Addr{}, ErrClosed
+	}
+	return l.public.take()
 }
 
 // keepHost notes a host for Close.
-func (l *Lab) keepHost(h *Host) error {
+func (l *Lab) keepHost(h *Host) (*Host, error) {
 	l.mu.Lock()
-	if !l.closed {
-		l.hosts[h] = struct{}{}
-		l.mu.Unlock()
-		return nil
+	defer l.mu.Unlock()
+	if l.closed {
+		h.ns.close()
+		return nil, fmt.Errorf("natlab: add host %s: %w", h.name, ErrClosed)
 	}
-	l.mu.Unlock()
-	h.ns.close()
-	return ErrClosed
+	l.hosts[h] = struct{}{}
+	return h, nil
 }
 
 // Close kills the processes in the lab's hosts and removes the lab. Sockets that are still

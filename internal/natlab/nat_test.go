@@ -2,8 +2,10 @@ package natlab_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -223,5 +225,45 @@ func TestInvalidConfigurationsAreRefused(t *testing.T) {
 			t.Errorf("%s: %+v was accepted", name, cfg)
 			check(t, s.Close())
 		}
+	}
+}
+
+func TestClosedLabRefuses(t *testing.T) {
+	l := newLab(t)
+	site, h := addSite(t, l, natlab.SiteConfig{}), addHost(t, l, "a")
+	check(t, l.Close())
+	for what, err := range map[string]error{
+		"AddHost":       second(l.AddHost("b")),
+		"AddSite":       second(l.AddSite(natlab.SiteConfig{})),
+		"Site.AddHost":  second(site.AddHost("b")),
+		"ListenUDP":     second(h.ListenUDP(netip.AddrPort{})),
+		"FlushMappings": site.FlushMappings(),
+		"CutUplink":     site.CutUplink(),
+		"Start":         h.Start(exec.Command("/proc/self/exe")),
+	} {
+		if !errors.Is(err, natlab.ErrClosed) {
+			t.Errorf("%s: %v, want ErrClosed", what, err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// Homes often have the same private addresses.
+func TestSitesMayShareAPrivatePrefix(t *testing.T) {
+	l := newLab(t)
+	prefix := netip.MustParsePrefix("192.168.1.0/24")
+	p := listen(t, addHost(t, l, "public"))
+	var seen []netip.AddrPort
+	for _, name := range []string{"one", "two"} {
+		site := addSite(t, l, natlab.SiteConfig{Name: name, Private: prefix})
+		e := listenOn(t, addHost(t, site, "a"), 5000)
+		if !prefix.Contains(e.addr.Addr()) {
+			t.Errorf("the host has %s, want one of %s", e.addr, prefix)
+		}
+		seen = append(seen, e.observe(p))
+	}
+	if seen[0] == seen[1] {
+		t.Errorf("both sites are seen as %s", seen[0])
 	}
 }

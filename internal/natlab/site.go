@@ -33,6 +33,7 @@ type Site struct {
 	public  netip.Addr
 	gateway netip.Addr // the router's private address
 	pool    *pool      // private addresses
+	drawn   bool       // the private prefix is one of the lab's
 	link    *uplink
 
 	mu     sync.RWMutex // held for reading while the router is in use
@@ -64,8 +65,17 @@ func (l *Lab) addSite(cfg SiteConfig) (_ *Site, err error) {
 		if err != nil {
 			return nil, err
 		}
-		s.config.Private = netip.PrefixFrom(net, 24)
+		s.config.Private, s.drawn = netip.PrefixFrom(net, 24), true
 	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		if s.router != nil {
+			s.shut()
+		}
+		s.releaseAddresses()
+	}()
 	if p := s.config.Private; !p.Addr().Is4() || p.Bits() > 30 {
 		return nil, fmt.Errorf("private prefix %s: want IPv4, /30 or shorter", p)
 	}
@@ -74,17 +84,9 @@ func (l *Lab) addSite(cfg SiteConfig) (_ *Site, err error) {
 	if s.gateway, err = s.pool.take(); err != nil {
 		return nil, err
 	}
-	if s.public, err = l.public.take(); err != nil {
+	if s.public, err = l.takePublic(); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			if s.router != nil {
-				s.shut()
-			}
-			l.public.release(s.public)
-		}
-	}()
 	s.router, err = newNamespace(func() error {
 		if err := prepare(true)(); err != nil {
 			return err
@@ -152,7 +154,7 @@ func (s *Site) AddHost(name string) (*Host, error) {
 		s.pool.release(addr)
 		return fail(err)
 	}
-	return h, s.lab.keepHost(h)
+	return s.lab.keepHost(h)
 }
 
 // inRouter runs fn in the router's namespace.
@@ -279,11 +281,18 @@ func (s *Site) Close() error {
 	}
 	errs = append(errs, s.link.remove())
 	s.shut()
-	s.lab.public.release(s.public)
-	if s.config.Private.Bits() == 24 && s.lab.private.prefix.Contains(s.gateway) {
+	s.releaseAddresses()
+	return errors.Join(errs...)
+}
+
+// releaseAddresses gives back what the site took of the lab's addresses.
+func (s *Site) releaseAddresses() {
+	if s.public.IsValid() {
+		s.lab.public.release(s.public)
+	}
+	if s.drawn {
 		s.lab.private.release(s.config.Private.Addr())
 	}
-	return errors.Join(errs...)
 }
 
 func (s *Site) shut() {

@@ -38,6 +38,7 @@ func (l *Lab) connect(s *Site) (*uplink, error) {
 		err = s.router.inside(func(nl *netlink.Handle) error { return addToLoopback(nl, s.gateway) })
 	}
 	if err != nil {
+		_ = deleteLink(l.core, far.name) // if it came to be; the router's own links go with it
 		return nil, err
 	}
 	return u, nil
