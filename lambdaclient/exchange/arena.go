@@ -212,13 +212,6 @@ func newBundle(parts []*partition) *bundle {
 	return b
 }
 
-func (b *bundle) size() int64 {
-	if len(b.ends) == 0 {
-		return 0
-	}
-	return b.ends[len(b.ends)-1]
-}
-
 // ReadAt implements io.ReaderAt.
 func (b *bundle) ReadAt(buf []byte, off int64) (int, error) {
 	n := 0

@@ -25,6 +25,9 @@ type hub struct {
 
 	mu    sync.Mutex
 	nodes map[string]*node
+	// window bounds what a producer sends ahead of a consumer's reading: little,
+	// so that a link can break in the middle of a test's data.
+	window uint64
 	// noLink fails the links of the collective, noConnect those made anew.
 	noLink, noConnect func(consumer, producer string) error
 	// onRead sees, and may change, what a consumer reads from a link; off is
@@ -56,7 +59,7 @@ func newHub(t testing.TB) *hub {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &hub{t: t, id: id, nodes: map[string]*node{}}
+	return &hub{t: t, id: id, nodes: map[string]*node{}, window: 1 << 20}
 }
 
 // node makes a peer; the prefix of its name, "producer" or "consumer", is its role.
@@ -70,7 +73,7 @@ func (h *hub) node(name string) *node {
 		h: h, name: name, producer: strings.HasPrefix(name, "producer"), tr: &quic.Transport{Conn: pc},
 		signal: make(chan struct{}, 1), expect: map[string]bool{}, accepted: make(chan link, 16),
 	}
-	n.ln, err = n.tr.Listen(identity.ListenConfig(h.id, testALPN, func(identity.Fingerprint, tls.ConnectionState) error { return nil }), testQUIC())
+	n.ln, err = n.tr.Listen(identity.ListenConfig(h.id, testALPN, func(identity.Fingerprint, tls.ConnectionState) error { return nil }), h.quic())
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -82,12 +85,11 @@ func (h *hub) node(name string) *node {
 	return n
 }
 
-func testQUIC() *quic.Config {
+func (h *hub) quic() *quic.Config {
 	return &quic.Config{
 		KeepAlivePeriod: time.Second, MaxIdleTimeout: 10 * time.Second, MaxIncomingStreams: 1024,
-		// Small, so that a producer cannot send all of a test's data ahead.
-		InitialStreamReceiveWindow: 1 << 20, MaxStreamReceiveWindow: 1 << 20,
-		InitialConnectionReceiveWindow: 2 << 20, MaxConnectionReceiveWindow: 2 << 20,
+		InitialStreamReceiveWindow: 1 << 20, MaxStreamReceiveWindow: h.window,
+		InitialConnectionReceiveWindow: 2 << 20, MaxConnectionReceiveWindow: 2 * h.window,
 	}
 }
 
@@ -163,7 +165,7 @@ func (n *node) dial(ctx context.Context, to *node) (*testLink, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	conf := identity.DialConfig(n.h.id, n.name, testALPN, n.h.id.Fingerprint())
-	qc, err := n.tr.Dial(ctx, to.tr.Conn.LocalAddr(), conf, testQUIC())
+	qc, err := n.tr.Dial(ctx, to.tr.Conn.LocalAddr(), conf, n.h.quic())
 	if err != nil {
 		return nil, err
 	}

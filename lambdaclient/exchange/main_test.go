@@ -92,12 +92,16 @@ func check(t testing.TB) {
 	})
 }
 
-const patience = 20 * time.Second
+// patience bounds the waiting for what must come, on a busy machine.
+const patience = time.Minute
 
+// within gives a context that ends with the test's patience, but has no
+// deadline, by which a producer would go.
 func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	timer := time.AfterFunc(patience, func() { cancel(errors.New("the test's patience is over")) })
+	t.Cleanup(func() { timer.Stop(); cancel(nil) })
 	return ctx
 }
 

@@ -110,8 +110,9 @@ func decodeRecord(b []byte, job string, producer int) (*commitRecord, error) {
 		}
 		return r, nil
 	}
-	nonce, ok := strings.CutPrefix(r.Key, dataPrefix(job, producer, r.Attempt))
-	if nonce, ok = strings.CutSuffix(nonce, ".data"); !ok || nonce == "" || len(nonce) > 64 || strings.Contains(nonce, "/") {
+	rest, ours := strings.CutPrefix(r.Key, dataPrefix(job, producer, r.Attempt))
+	nonce, data := strings.CutSuffix(rest, ".data")
+	if !ours || !data || nonce == "" || len(nonce) > 64 || strings.Contains(nonce, "/") {
 		return bad("object %q is none of attempt %d", r.Key, r.Attempt)
 	}
 	return r, nil
