@@ -48,11 +48,17 @@ func ok(r *pb.Report) bool { return r != nil && r.GetReason() == pb.Reason_REASO
 func failed(r *pb.Report) bool { return r != nil && r.GetReason() != pb.Reason_REASON_UNSPECIFIED }
 
 // decide looks at the reports that are there. The dialler's word counts: it is
-// the one who learns last whether the path is proven.
+// the one who learns last whether the path is proven. The listener's counts
+// when the dialler is no longer there.
 func (g *group) decide(s *session, now time.Time) {
 	d, l := &s.sides[s.dialler], &s.sides[1-s.dialler]
-	if !s.succeeded && ok(d.report) {
-		g.succeed(s, d.report)
+	if !s.succeeded {
+		switch {
+		case ok(d.report):
+			g.succeed(s, d.report)
+		case ok(l.report) && d.gone && d.report == nil:
+			g.succeed(s, l.report)
+		}
 	}
 	both := (d.report != nil || d.gone) && (l.report != nil || l.gone)
 	switch {

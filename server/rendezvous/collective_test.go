@@ -231,7 +231,9 @@ func TestVanishedMemberFailsItsUnfinishedLinksOnly(t *testing.T) {
 		b.sessions()
 		c.sessions()
 		a.leave()
-		b.nothing()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		b.nothing() // its session with c goes on
 		c.failedWith(pb.Reason_NO_PEER, 7)
 		b.leave()
 		c.leave()

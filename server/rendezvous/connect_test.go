@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/bradawl/bradawl/protocol/pb"
 )
 
@@ -151,9 +153,72 @@ func TestVanishedPeerEndsItsSessions(t *testing.T) {
 		a.connect(1, "b", 0)
 		a.order()
 		b.leave()
+		a.nothing() // it may still report that the path is proven
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		a.failedWith(pb.Reason_NO_PEER, 1)
-		a.connect(2, "b", time.Hour)
+		a.connect(2, "b", 0)
+		a.refusedFor(2, pb.Reason_NO_PEER)
+		a.connect(3, "b", time.Hour)
 		a.leave()
+	})
+}
+
+func TestPeerThatVanishesWithoutItsReportFailsNobodyWhoHasProvenThePath(t *testing.T) {
+	for _, vanishes := range []string{"dialler", "listener"} {
+		for _, when := range []string{"before", "after"} {
+			t.Run(vanishes+" "+when+" the other's report", func(t *testing.T) {
+				inLab(t, func(t *testing.T, l *groupLab) {
+					a, b := l.enter("a", ""), l.enter("b", "")
+					a.connect(1, "b", 0)
+					o := a.order()
+					b.order()
+					stays, goes := b, a
+					if vanishes == "listener" {
+						stays, goes = a, b
+					}
+					if when == "after" {
+						stays.proven(o)
+						goes.leave()
+					} else {
+						goes.leave()
+						time.Sleep(500 * time.Millisecond)
+						stays.proven(o)
+					}
+					l.clean()
+					time.Sleep(5 * time.Second)
+					synctest.Wait()
+					stays.nothing()
+					if n := testutil.ToFloat64(l.g.metrics.sessions.WithLabelValues("success", noReason)); n != 1 {
+						t.Errorf("%v successes counted", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestPeerThatVanishesFailsTheOtherAsSoonAsThatReportsAFailure(t *testing.T) {
+	inLab(t, func(t *testing.T, l *groupLab) {
+		a, b := l.enter("a", ""), l.enter("b", "")
+		a.connect(1, "b", 0)
+		o := a.order()
+		b.leave()
+		a.failed(o)
+		a.failedWith(pb.Reason_NO_PEER, 1)
+	})
+}
+
+func TestBothVanish(t *testing.T) {
+	inLab(t, func(t *testing.T, l *groupLab) {
+		a, b := l.enter("a", ""), l.enter("b", "")
+		a.connect(1, "b", 0)
+		a.order()
+		a.leave()
+		b.leave()
+		if n := testutil.ToFloat64(l.g.metrics.sessions.WithLabelValues("failure", "no_peer")); n != 1 {
+			t.Errorf("%v failures counted", n)
+		}
 	})
 }
 
@@ -190,6 +255,8 @@ func TestReplacedIncarnationIsToldAndItsSessionsEnd(t *testing.T) {
 		if len(b.closed) != 1 || b.closed[0] != closeReplaced {
 			t.Errorf("old incarnation closed with %v", b.closed)
 		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		a.failedWith(pb.Reason_NO_PEER, 1)
 		b.leave() // its connection ends later; the new one stays
 		a.connect(2, "b", 0)

@@ -178,8 +178,12 @@ func (r *sessionRequest) drop(g *group, _ time.Time) {
 	g.fail(s, protocol.ReasonCanceled, fmt.Sprintf("%s no longer wants the connection", me.m.name), r.i)
 }
 
-// sideVanished ends what a session has with a peer that is no longer signed in.
-// If that peer had proven the path, the other's report is awaited.
+// vanishGrace is how long the other side of a vanished peer has, beside its way to the server, to report a proven path:
+// a peer may have done all it wanted and left, and its own report may be lost with it.
+const vanishGrace = time.Second
+
+// sideVanished notes that a peer of a session is no longer signed in. Unless the other one soon reports that the path is
+// proven, the session ends.
 func (g *group) sideVanished(s *session, m *member, now time.Time) {
 	i := s.sideOf(m)
 	me, other := &s.sides[i], &s.sides[1-i]
@@ -187,14 +191,8 @@ func (g *group) sideVanished(s *session, m *member, now time.Time) {
 	if s.collective == nil {
 		delete(m.requests, me.requestID)
 	}
-	proven := me.report != nil && me.report.GetReason() == pb.Reason_REASON_UNSPECIFIED
-	if !other.gone && other.report == nil && (s.succeeded || proven) {
-		return
+	if until := now.Add(vanishGrace + other.m.link.roundTrip()); until.Before(s.end.at) {
+		g.deadlines.set(&s.end, until)
 	}
-	if s.succeeded {
-		g.close(s)
-		return
-	}
-	g.metrics.attempt("failure", protocol.ReasonNoPeer, s.natPair())
-	g.fail(s, protocol.ReasonNoPeer, fmt.Sprintf("%s is no longer signed in", m.name), i)
+	g.decide(s, now)
 }
