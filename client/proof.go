@@ -132,13 +132,20 @@ func (p *proof) read(ctx context.Context, halfway func() error) error {
 	p.acceptedOnce.Do(func() { close(p.accepted) })
 	stop := context.AfterFunc(ctx, func() { _ = in.SetReadDeadline(time.Now()) })
 	defer stop()
-	want := proofBytes(p.key, !p.dialler)
+	err = readProof(in, proofBytes(p.key, !p.dialler), halfway)
+	if err != nil {
+		in.CancelRead(CodeProofFailed)
+	}
+	return err
+}
+
+// readProof compares a proof stream with what it must be.
+func readProof(in io.Reader, want []byte, halfway func() error) error {
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(in, got); err != nil {
 		return fmt.Errorf("read proof: %w", err)
 	}
 	if !bytes.Equal(got, want) {
-		in.CancelRead(CodeProofFailed)
 		return errProofStream
 	}
 	if err := halfway(); err != nil {
@@ -146,11 +153,11 @@ func (p *proof) read(ctx context.Context, halfway func() error) error {
 	}
 	// One byte and the end; a longer stream is as wrong as another byte.
 	n, err := io.ReadFull(in, got[:2])
-	if n != 1 || got[0] != proofDone || !errors.Is(err, io.ErrUnexpectedEOF) {
-		if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errProofStream
-		}
-		return fmt.Errorf("read proof: %w", err)
+	switch {
+	case n == 1 && got[0] == proofDone && errors.Is(err, io.ErrUnexpectedEOF):
+		return nil
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errProofStream
 	}
-	return nil
+	return fmt.Errorf("read proof: %w", err)
 }

@@ -1,0 +1,20 @@
+package client
+
+import "github.com/bradawl/bradawl/protocol/identity"
+
+// PretendIdentity makes c show another certificate to peers than the one that it signed in with.
+func PretendIdentity(c *Client, id *identity.Identity) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.identity = id
+}
+
+// Held counts what c keeps of sessions: sessions, transactions, addresses expected, connections.
+func Held(c *Client) [4]int {
+	c.mu.Lock()
+	conns := len(c.conns)
+	c.mu.Unlock()
+	c.sessions.mu.RLock()
+	defer c.sessions.mu.RUnlock()
+	return [4]int{len(c.sessions.byID), len(c.sessions.transactions), len(c.sessions.expected), conns}
+}
