@@ -30,14 +30,16 @@ const stageVariable = "BRADAWL_NATLAB"
 // statusFile is the descriptor on which the re-executed process says "ok", or why not.
 const statusFile = 3
 
-// Enter moves the program into namespaces where labs can be made. It must be the first
-// thing in main or TestMain. It re-executes the program in new network and mount
-// namespaces, and as an unprivileged user in a user namespace too, where it is root. It then
-// forwards signals to it and exits with its status (128+n if signal n killed it), so it
-// does not return; in the re-executed program it returns nil.
+// Enter moves the program into namespaces where labs can be made. It must come first in
+// main or TestMain, or at least before anything that should not happen twice: it re-executes
+// the program, with the same arguments, in new network and mount namespaces, and as an
+// unprivileged user in a user namespace too, where it is root. It then forwards
+// signals to it and exits with its status (128+n if signal n killed it), so it does not
+// return; in the re-executed program it returns nil. A lab's packet forwarder is the
+// same program too, and goes no further than Enter.
 //
-// A program that was started from within such namespaces, by one that has entered, stays where
-// it is and shares them; one started in a lab's host enters anew.
+// A program that was started from within such namespaces, by one that has entered, stays
+// where it is and shares them; one started in a lab's host enters anew.
 //
 // Where the kernel refuses, Enter returns an error that wraps [ErrUnavailable] and
 // tells the reason, and the program goes on where it was.

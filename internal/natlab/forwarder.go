@@ -34,9 +34,10 @@ func (l *Lab) startForwarder() (*forwarder, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("/proc/self/exe")
+	// With the program's own arguments and environment it comes by the same way to Enter.
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = forwarderName
-	cmd.Env = []string{stageVariable + "=" + forwardStage}
+	cmd.Env = append(os.Environ(), stageVariable+"="+forwardStage)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	in, err := cmd.StdinPipe()
