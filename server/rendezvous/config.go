@@ -66,7 +66,7 @@ type Limits struct {
 	// MaxPending bounds the connections that are not signed in, handshakes included: 4096. From a quarter of it on, the
 	// server sends Retry (RFC 9000 section 8.1.2), so that forged sources hold nothing.
 	MaxPending int
-	// MaxPendingPerSource bounds those of one IP address (of one /64 in IPv6): 1024.
+	// MaxPendingPerSource bounds those of one IP address (of one /64 in IPv6), again with Retry from a quarter on: 1024.
 	MaxPendingPerSource int
 	// HandshakesPerSecond is the rate of new connections above which the server sends Retry: 1000.
 	HandshakesPerSecond int

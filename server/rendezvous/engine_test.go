@@ -199,7 +199,7 @@ func TestSameKeyTakesItsPlaceBack(t *testing.T) {
 }
 
 func TestSilentConnectionsAreClosed(t *testing.T) {
-	ts := startServer(t, func(c *Config) { c.Limits.SignInTimeout = 50 * time.Millisecond })
+	ts := startServer(t, func(c *Config) { c.Limits.SignInTimeout = 500 * time.Millisecond })
 	c, err := ts.dial(t, newIdentity(t))
 	if err != nil {
 		t.Fatal(err)

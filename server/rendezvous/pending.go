@@ -43,9 +43,12 @@ type slot struct {
 type slotKey struct{}
 
 // verifySource is quic.Transport's VerifySourceAddress: true asks for a Retry.
-func (p *pending) verifySource(net.Addr) bool {
+// Who forges sources can thus take a quarter of the places at most, in all and
+// of those of the source that it pretends to be.
+func (p *pending) verifySource(from net.Addr) bool {
+	source := sourceOf(addrPortOf(from).Addr())
 	p.mu.Lock()
-	crowded := p.total >= p.max/4
+	crowded := p.total >= p.max/4 || p.bySource[source] >= p.maxPerSource/4
 	p.mu.Unlock()
 	if !p.handshakes.Allow() || crowded {
 		p.metrics.retries.Inc()
