@@ -3,20 +3,31 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/bradawl/bradawl/internal/s3lab"
 	"github.com/bradawl/bradawl/mapreduce-demo/input"
 	"github.com/bradawl/bradawl/mapreduce-demo/output"
+	"github.com/bradawl/bradawl/mapreduce-demo/outside"
 	"github.com/bradawl/bradawl/mapreduce-demo/store"
 )
 
-// ordinaryS3 is S3 as the AWS SDK's configuration files and variables say.
-func ordinaryS3(ctx context.Context) (*s3.Client, error) {
-	cfg, err := config.LoadDefaultConfig(ctx)
+// ordinaryS3 is S3 as the AWS SDK's configuration files and variables say, on the
+// network that the program was started in.
+func ordinaryS3(ctx context.Context, v venue) (*s3.Client, error) {
+	var opts []func(*config.LoadOptions) error
+	if v.wayOut != "" {
+		dial := outside.Dialer(v.wayOut).DialContext
+		opts = append(opts, config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			t.DialContext = dial
+		})))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("configure S3: %w", err)
 	}
@@ -24,7 +35,7 @@ func ordinaryS3(ctx context.Context) (*s3.Client, error) {
 }
 
 // target finds where the output goes; nil stands for a temporary directory.
-func target(ctx context.Context, path string) (output.Target, error) {
+func target(ctx context.Context, path string, v venue) (output.Target, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -35,7 +46,7 @@ func target(ctx context.Context, path string) (output.Target, error) {
 	case !remote:
 		return output.Directory(path), nil
 	}
-	client, err := ordinaryS3(ctx)
+	client, err := ordinaryS3(ctx, v)
 	if err != nil {
 		return nil, err
 	}

@@ -90,6 +90,11 @@ func (o *options) modes() []exchange.Mode {
 	return []exchange.Mode{exchange.Mode(o.shuffle)}
 }
 
+// remote tells whether input or output lies on S3.
+func (o *options) remote() bool {
+	return strings.HasPrefix(o.input, "s3://") || strings.HasPrefix(o.output, "s3://")
+}
+
 // goSource finds the source tree that comes with every Go installation.
 func goSource() (string, error) {
 	roots := []string{os.Getenv("GOROOT")}

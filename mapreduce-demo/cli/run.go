@@ -31,16 +31,17 @@ const tokenLifetime = time.Hour
 
 // run does everything: network, input, servers, runs, output, report.
 func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
-	network, why, err := enter(o.network)
+	v, err := enter(o.network, o.remote())
 	if err != nil {
 		return err
 	}
+	defer v.leave()
 	p := newProgress(stderr)
-	files, from, err := sources(ctx, o.input)
+	files, from, err := sources(ctx, o.input, v)
 	if err != nil {
 		return err
 	}
-	target, err := target(ctx, o.output)
+	target, err := target(ctx, o.output, v)
 	if err != nil {
 		return err
 	}
@@ -58,13 +59,13 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if why != "" {
-		p.say("network: %s, because %s", network, why)
+	if v.why != "" {
+		p.say("network: %s, because %s", v.network, v.why)
 	} else {
-		p.say("network: %s", network)
+		p.say("network: %s", v.network)
 	}
 	s, err := stage.New(ctx, stage.Config{
-		Network: network, Dir: dir, Program: exe,
+		Network: v.network, Dir: dir, Program: exe,
 		Rendezvous: []string{roleRendezvous}, Worker: []string{roleWorker},
 		NATKind: natlab.PortRestricted(), Concurrency: o.concurrency, MemoryMB: o.memory,
 		OnTask: func(_ string, e task.Event) { p.worker(e) },
@@ -74,10 +75,10 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	}
 	defer s.Close()
 	d := &demo{options: o, stage: s, progress: p, doc: report.Document{
-		Network: string(network), Why: why, Memory: o.memory, Prices: cost.USEast1(),
+		Network: string(v.network), Why: v.why, Memory: o.memory, Prices: cost.USEast1(),
 		Input: report.Input{Path: from},
 	}}
-	if network == stage.NAT {
+	if v.network == stage.NAT {
 		d.doc.NAT = natlab.PortRestricted().String()
 	}
 	if err := d.pack(ctx, files); err != nil {
@@ -89,24 +90,8 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	return d.deliver(ctx, target, stdout)
 }
 
-// enter decides on the network; in a lab of NATs it does not return the first
-// time, but runs the program again inside.
-func enter(wish string) (network stage.Network, why string, err error) {
-	if wish == string(stage.Loopback) {
-		return stage.Loopback, "", nil
-	}
-	err = natlab.Enter()
-	switch {
-	case err == nil:
-		return stage.NAT, "", nil
-	case wish == string(stage.NAT):
-		return "", "", fmt.Errorf("--network nat: %w", err)
-	}
-	return stage.Loopback, err.Error(), nil
-}
-
 // sources lists the input.
-func sources(ctx context.Context, path string) (files []input.File, from string, err error) {
+func sources(ctx context.Context, path string, v venue) (files []input.File, from string, err error) {
 	if path == "" {
 		if path, err = goSource(); err != nil {
 			return nil, "", err
@@ -120,7 +105,7 @@ func sources(ctx context.Context, path string) (files []input.File, from string,
 		files, err = input.Local(path)
 		return files, path, err
 	}
-	client, err := ordinaryS3(ctx)
+	client, err := ordinaryS3(ctx, v)
 	if err != nil {
 		return nil, "", err
 	}

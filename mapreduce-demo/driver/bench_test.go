@@ -60,6 +60,7 @@ type bench struct {
 
 // heard is a word from a worker or from the driver.
 type heard struct {
+	at          time.Time
 	environment string
 	task        task.Event
 	driver      driver.Event
@@ -87,7 +88,7 @@ func newBench(t *testing.T, network stage.Network, mappers, reducers int, mode e
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
+		if t.Failed() || testing.Verbose() {
 			b.dump()
 		}
 		if err := b.stage.Close(); err != nil {
@@ -125,6 +126,7 @@ func newBench(t *testing.T, network stage.Network, mappers, reducers int, mode e
 func (b *bench) hear(h heard) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	h.at = time.Now()
 	b.heard = append(b.heard, h)
 	close(b.change)
 	b.change = make(chan struct{})
@@ -243,9 +245,9 @@ func (b *bench) dump() {
 	defer b.mu.Unlock()
 	for _, h := range b.heard {
 		if h.environment != "" {
-			b.t.Logf("%s: %s at %s held %v %s", h.environment, h.task.ID, h.task.At, h.task.Held, h.task.Note)
+			b.t.Logf("%s %s: %s at %s held %v %s", h.at.Format("05.000"), h.environment, h.task.ID, h.task.At, h.task.Held, h.task.Note)
 		} else {
-			b.t.Logf("driver: %s %s %s", h.driver.Kind, h.driver.ID, h.driver.Note)
+			b.t.Logf("%s driver: %s %s %s", h.at.Format("05.000"), h.driver.Kind, h.driver.ID, h.driver.Note)
 		}
 	}
 }
