@@ -125,7 +125,7 @@ func TestFullConeDoesNotOverloadPorts(t *testing.T) {
 }
 
 func TestMappingsEnd(t *testing.T) {
-	const timeout = time.Second
+	const timeout = 2 * time.Second
 	for name, nat := range map[string]natlab.NAT{
 		"full cone": natlab.FullCone(), "address-restricted": natlab.AddressRestricted(), "port-restricted": natlab.PortRestricted(),
 	} {
@@ -136,8 +136,9 @@ func TestMappingsEnd(t *testing.T) {
 			t.Run(name+" "+how, func(t *testing.T) {
 				t.Parallel()
 				l := newLab(t)
-				nat.MappingTimeout = timeout
-				site := addSite(t, l, natlab.SiteConfig{NAT: nat})
+				limited := nat
+				limited.MappingTimeout = timeout
+				site := addSite(t, l, natlab.SiteConfig{NAT: limited})
 				p, e := listen(t, addHost(t, l, "public")), listen(t, addHost(t, site, "a"))
 				mapped := e.observe(p)
 				p.send(mapped, "in time")
