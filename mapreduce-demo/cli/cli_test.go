@@ -3,7 +3,10 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,8 +26,14 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && (os.Args[1] == roleWorker || os.Args[1] == roleRendezvous) {
 		os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr))
 	}
+	if len(os.Args) > 1 && os.Args[1] == roleDemo {
+		os.Exit(Main(os.Args[2:], os.Stdout, os.Stderr))
+	}
 	natlab.Main(m)
 }
+
+// roleDemo makes the test program the whole command.
+const roleDemo = "demo"
 
 // write makes a file with its directories.
 func write(t *testing.T, text string, path ...string) string {
@@ -284,6 +293,69 @@ func TestFromS3ToS3(t *testing.T) {
 	slices.Sort(lines)
 	if !slices.Equal(lines, textWords) {
 		t.Errorf("words %q, want %q", lines, textWords)
+	}
+}
+
+func TestFromS3OutsideOfTheLab(t *testing.T) {
+	natlab.Require(t)
+	// A machine with its own network, S3 on it, and the command, which puts a lab
+	// between itself and that network.
+	lab, err := natlab.New(natlab.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lab.Close()
+	machine, err := lab.AddHost("machine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := s3lab.Start(t.Context(), s3lab.Config{
+		Dir: filepath.Join(t.TempDir(), "s3"), Place: machine, Listen: netip.AddrPortFrom(machine.Addr(), 9000),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	client := server.Client()
+	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("mine")}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("mine"), Key: aws.String("in"), Body: strings.NewReader("a b\na")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmp := t.TempDir()
+	var out bytes.Buffer
+	cmd := exec.Command(exe, roleDemo, "--network", "nat", "--input", "s3://mine/in", "--output", "s3://mine/out",
+		"--shuffle", "direct", "--mappers", "1", "--reducers", "1")
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
+	for name, value := range server.Env() {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := machine.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+	if !strings.Contains(out.String(), "network: nat") || !strings.Contains(out.String(), "1 of 1 direct") {
+		t.Errorf("it says %s", out.String())
+	}
+	o, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("mine"), Key: aws.String("out/part-00000")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Body.Close()
+	if got, err := io.ReadAll(o.Body); err != nil || string(got) != "a\t2\nb\t1\n" {
+		t.Errorf("output %q, %v", got, err)
+	}
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+		t.Errorf("it left %v in its temporary directory, %v", left, err)
 	}
 }
 
