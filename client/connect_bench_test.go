@@ -5,7 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bradawl/bradawl/client"
 	"github.com/bradawl/bradawl/internal/natlab"
+	"github.com/bradawl/bradawl/protocol/identity"
 )
 
 // BenchmarkConnectPortRestricted measures Connect between two hosts behind
@@ -21,11 +23,13 @@ func BenchmarkConnectPortRestricted(b *testing.B) {
 	echo(b, to)
 	ctx := within(b, 10*time.Minute)
 
+	id, err := identity.New()
+	must(b, err)
 	var took []time.Duration
 	s, p := time.Duration(1<<62), time.Duration(1<<62)
 	for b.Loop() {
 		b.StopTimer()
-		from := w.client(host, "a")
+		from := w.client(host, "a", func(c *client.Config) { c.Identity = id })
 		rtt, err := from.Ping(ctx)
 		must(b, err)
 		b.StartTimer()

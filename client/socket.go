@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -151,12 +152,19 @@ func (c *Client) listen() error {
 	return err
 }
 
+// arrival is the context value of a connection that came in: the attempt that
+// it named. (Its TLS state cannot be asked for the name: until the handshake
+// is complete that call blocks.)
+type arrival struct{ attempt atomic.Pointer[attempt] }
+
+type arrivalKey struct{}
+
 // admit refuses Initials from addresses that no session expects, before any state is made for them.
 func (c *Client) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
 	if !c.sessions.expects(addrPort(info.RemoteAddr)) {
 		return nil, errStranger
 	}
-	return ctx, nil
+	return context.WithValue(ctx, arrivalKey{}, new(arrival)), nil
 }
 
 // peerTLS finds the session that a dialler names and returns the configuration that pins its key.
@@ -164,6 +172,9 @@ func (c *Client) peerTLS(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	a := c.sessions.byServerName(hello.ServerName)
 	if a == nil || !a.admitHandshake() {
 		return nil, errNoSNI
+	}
+	if came, ok := hello.Context().Value(arrivalKey{}).(*arrival); ok {
+		came.attempt.Store(a)
 	}
 	return a.listenTLS, nil
 }
@@ -175,11 +186,11 @@ func (c *Client) acceptPeers() {
 		if err != nil {
 			return
 		}
-		a := c.sessions.byServerName(qc.ConnectionState().TLS.ServerName)
-		if a == nil {
-			_ = qc.CloseWithError(CodeUnwanted, "")
+		came, ok := qc.Context().Value(arrivalKey{}).(*arrival)
+		if !ok || came.attempt.Load() == nil {
+			c.wg.Go(func() { _ = qc.CloseWithError(CodeUnwanted, "") })
 			continue
 		}
-		c.wg.Go(func() { a.serve(qc) })
+		c.wg.Go(func() { came.attempt.Load().serve(qc) })
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bradawl/bradawl/client"
 	"github.com/bradawl/bradawl/protocol"
+	"github.com/bradawl/bradawl/protocol/identity"
 	"github.com/bradawl/bradawl/protocol/keyfile"
 )
 
@@ -28,6 +29,7 @@ type standing struct {
 	urlFile string
 	group   string
 	name    string
+	id      *identity.Identity // one for the process, so that a new sign-in takes its own place back
 }
 
 func (s *standing) flags(c *cobra.Command) {
@@ -72,7 +74,12 @@ func (s *standing) config() (client.Config, error) {
 	if s.group == "" || len(s.group) > protocol.MaxGroupLen || len(name) > protocol.MaxNameLen {
 		return client.Config{}, usage("--group must have 1 to %d bytes, --name at most %d", protocol.MaxGroupLen, protocol.MaxNameLen)
 	}
-	return client.Config{URL: u.Secret(), Group: s.group, Name: name, Agent: "bradawl " + version()}, nil
+	if s.id == nil {
+		if s.id, err = identity.New(); err != nil {
+			return client.Config{}, err
+		}
+	}
+	return client.Config{URL: u.Secret(), Group: s.group, Name: name, Agent: "bradawl " + version(), Identity: s.id}, nil
 }
 
 // signIn signs in and waits until the NAT is known, so that the rendezvous can give out the roles accordingly.
