@@ -2,7 +2,6 @@ package exchange
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -209,9 +208,6 @@ func (c *Consumer) life() error {
 	defer c.mu.Unlock()
 	if c.closed {
 		return ErrClosed
-	}
-	if cause := context.Cause(c.ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return cause
 	}
 	return context.Cause(c.ctx)
 }

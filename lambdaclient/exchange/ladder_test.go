@@ -298,12 +298,13 @@ func TestProducerThatLeavesAfterItsSyncIsReplacedByS3InMidRead(t *testing.T) {
 	f := newFixture(t, Auto, 1, 1)
 	p := f.producer(0, 0, func(c *ProducerConfig) { c.Policy = Policy{TimeToSync: 0, TimeToLive: 0} })
 	c := f.consumer(0, 0)
+	until(t, func() bool { return len(c.Report().Links) == 1 })
 	data := bytesOf(6<<20, "x") // more than the windows take
 	fill(t, p, data)
 	finish(t, p)
 	r := open(t, c, 0)
 	if r.Source().Path != PathDirect {
-		t.Skipf("the link came up after the record, reading from %v", r.Source())
+		t.Fatalf("reading from %v", r.Source())
 	}
 	head := make([]byte, 100_000)
 	if _, err := io.ReadFull(r, head); err != nil {
