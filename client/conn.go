@@ -126,6 +126,7 @@ func (c *Conn) Proven(ctx context.Context) error {
 		}
 	}
 	if c.proof.err != nil {
+		<-c.ctx.Done() // follows at once
 		return c.proof.err
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 // measured in the same run. The one who asks signs in afresh each time, so that
 // the NATs know nothing of the two.
 func BenchmarkConnectPortRestricted(b *testing.B) {
-	w := newWorld(b).serve()
+	w := newWorld(b)
 	link := natlab.Link{Delay: 250 * time.Microsecond}
 	host := w.behind("a", natlab.PortRestricted(), link)
 	to := w.client(w.behind("b", natlab.PortRestricted(), link), "b")

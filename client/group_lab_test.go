@@ -39,7 +39,7 @@ func together(n int, f func(i int)) {
 }
 
 func TestMeshLinksEveryPeerToEveryOther(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	const n = 4
 	var peers []*client.Client
 	for i := range n {
@@ -72,7 +72,7 @@ func TestMeshLinksEveryPeerToEveryOther(t *testing.T) {
 }
 
 func TestBipartiteLinksTheSidesAndWhoJoinsLater(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	ctx := within(t, 30*time.Second)
 	role := func(r string) func(*client.Config) { return func(c *client.Config) { c.Role = r } }
 	join := func(c *client.Client) *client.Group {
@@ -109,7 +109,7 @@ func TestBipartiteLinksTheSidesAndWhoJoinsLater(t *testing.T) {
 }
 
 func TestGroupReportsLinksThatCannotBeMade(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	ctx := within(t, 20*time.Second)
 	var groups []*client.Group
 	for _, name := range []string{"a", "b"} {
@@ -128,7 +128,7 @@ func TestGroupReportsLinksThatCannotBeMade(t *testing.T) {
 }
 
 func TestGroupLinksOutliveTheServer(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	ctx := within(t, 40*time.Second)
 	signedIn := make(chan string, 16)
 	watch := func(name string) func(*client.Config) {
@@ -149,8 +149,8 @@ func TestGroupLinksOutliveTheServer(t *testing.T) {
 	ca, cb := collect(t, ga, 1)["b"], collect(t, gb, 1)["a"]
 	<-signedIn
 	<-signedIn
-	w.stop()
-	w.serve()
+	w.Stop()
+	w.Start()
 	<-signedIn
 	<-signedIn
 	// A third peer joins after the restart: the old link is not made again.
@@ -165,7 +165,7 @@ func TestGroupLinksOutliveTheServer(t *testing.T) {
 }
 
 func TestBipartiteRefusesWhatCannotWork(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	c := w.client(w.behind("a", natlab.PortRestricted()), "a", func(c *client.Config) { c.Role = "map" })
 	ctx := within(t, 10*time.Second)
 	for _, tc := range []struct{ a, b client.Side }{

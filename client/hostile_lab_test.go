@@ -46,7 +46,7 @@ func TestHostilePacketsAtAPeersPortAreIgnored(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	ctx := within(t, 30*time.Second)
 	hb, err := w.lab.AddHost("b") // no NAT: everything arrives
 	must(t, err)
@@ -134,7 +134,7 @@ func TestHostilePacketsAtAPeersPortAreIgnored(t *testing.T) {
 }
 
 func TestAStrangersHandshakeIsRefusedWithoutState(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	hb, err := w.lab.AddHost("b")
 	must(t, err)
 	hx, err := w.lab.AddHost("stranger")
@@ -161,7 +161,7 @@ func TestAStrangersHandshakeIsRefusedWithoutState(t *testing.T) {
 func TestAPeerWithAnotherKeyIsAMismatch(t *testing.T) {
 	for _, who := range []string{"listener", "dialler"} {
 		t.Run(who, func(t *testing.T) {
-			w := newWorld(t).serve()
+			w := newWorld(t)
 			a := w.client(w.behind("a", natlab.PortRestricted(), quarter()), "a")
 			b := w.client(w.behind("b", natlab.PortRestricted(), quarter()), "b")
 			impostor, err := identity.New()

@@ -2,23 +2,17 @@ package client_test
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"io"
-	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/bradawl/bradawl/client"
 	"github.com/bradawl/bradawl/internal/natlab"
-	"github.com/bradawl/bradawl/protocol"
-	"github.com/bradawl/bradawl/protocol/identity"
-	"github.com/bradawl/bradawl/protocol/token"
-	"github.com/bradawl/bradawl/server/rendezvous"
+	"github.com/bradawl/bradawl/server/rendezvous/rendezvoustest"
 )
 
 func TestMain(m *testing.M) { natlab.Main(m) }
@@ -27,13 +21,9 @@ const testGroup = "g"
 
 // world is a lab with a rendezvous on a public host.
 type world struct {
-	t    testing.TB
-	lab  *natlab.Lab
-	host *natlab.Host
-	key  ed25519.PrivateKey
-	id   *identity.Identity
-	stop func() // ends the rendezvous; nil while there is none
-	tune func(*rendezvous.Config)
+	*rendezvoustest.Server
+	t   testing.TB
+	lab *natlab.Lab
 }
 
 func newWorld(t testing.TB) *world {
@@ -42,56 +32,9 @@ func newWorld(t testing.TB) *world {
 	lab, err := natlab.New(natlab.Config{})
 	must(t, err)
 	t.Cleanup(func() { must(t, lab.Close()) })
-	w := &world{t: t, lab: lab}
-	w.host, err = lab.AddHost("rendezvous")
+	host, err := lab.AddHost("rendezvous")
 	must(t, err)
-	_, w.key, err = ed25519.GenerateKey(rand.Reader)
-	must(t, err)
-	w.id, err = identity.New()
-	must(t, err)
-	t.Cleanup(func() {
-		if w.stop != nil {
-			w.stop()
-		}
-	})
-	return w
-}
-
-// serve starts the rendezvous.
-func (w *world) serve() *world {
-	w.t.Helper()
-	port := uint16(protocol.DefaultPort)
-	main, err := w.host.ListenUDP(netip.AddrPortFrom(w.host.Addr(), port))
-	must(w.t, err)
-	alt, err := w.host.ListenUDP(netip.AddrPortFrom(w.host.Addr(), port+1))
-	must(w.t, err)
-	tcp, err := w.host.Listen("tcp", net.JoinHostPort(w.host.Addr().String(), strconv.Itoa(int(port))))
-	must(w.t, err)
-	cfg := rendezvous.Config{PacketConn: main, AltPacketConn: alt, TCPListener: tcp,
-		Identity: w.id, Verifier: token.NewVerifier(w.key.Public().(ed25519.PublicKey))}
-	if w.tune != nil {
-		w.tune(&cfg)
-	}
-	srv, err := rendezvous.New(cfg)
-	must(w.t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = srv.Serve(ctx) })
-	w.stop = func() {
-		cancel()
-		wg.Wait()
-		w.stop = nil
-	}
-	return w
-}
-
-func (w *world) url() string {
-	w.t.Helper()
-	tok, err := token.Mint(w.key, token.Claims{Group: "*", Name: "*", Expires: time.Now().Add(time.Hour)})
-	must(w.t, err)
-	u := protocol.URL{Token: tok, Host: netip.AddrPortFrom(w.host.Addr(), protocol.DefaultPort).String(),
-		Pins: []identity.Fingerprint{w.id.Fingerprint()}}
-	return u.Secret()
+	return &world{Server: rendezvoustest.Start(t, host), t: t, lab: lab}
 }
 
 // behind adds a site with one host.
@@ -117,7 +60,7 @@ func (w *world) config(h *natlab.Host, name string) client.Config {
 	w.t.Helper()
 	pc, err := h.ListenUDP(netip.AddrPort{})
 	must(w.t, err)
-	return client.Config{URL: w.url(), Group: testGroup, Name: name, PacketConn: pc, DialTCP: h.DialContext}
+	return client.Config{URL: w.URL(), Group: testGroup, Name: name, PacketConn: pc, DialTCP: h.DialContext}
 }
 
 // client signs a peer in and waits until its NAT is known. It is closed with the test.

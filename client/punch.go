@@ -13,7 +13,7 @@ import (
 // quick at first, because an early INIT may die at a NAT that opens a moment
 // later, then doubling.
 const (
-	initFirstGap = 2 * time.Millisecond
+	initFirstGap = 5 * time.Millisecond
 	initMaxGap   = 160 * time.Millisecond
 	// maxReflexiveInits bounds the INITs to a peer-reflexive address that has
 	// not answered: whoever replays a captured INIT from a forged address turns
@@ -24,8 +24,9 @@ const (
 	// maxDials bounds the QUIC dials of one attempt.
 	maxDials = 6
 	// redialSlack is how much later than expected a handshake may be before the
-	// first flight counts as lost.
-	redialSlack = 2 * time.Millisecond
+	// first flight counts as lost. Computing takes some time, and a handshake that
+	// is repeated needlessly takes it away from the first one.
+	redialSlack = 10 * time.Millisecond
 )
 
 // path is one address of the other peer that is being tried.
@@ -167,8 +168,9 @@ func (p *punch) heardInit(now time.Time, from netip.AddrPort, tid [12]byte) (ans
 	if !c.heard {
 		c.heard = true
 		p.opened(c, now)
-		// The other side's NAT is open now, whatever became of the INITs before: measure at once.
-		if !p.quiet && !c.answered && !now.Before(p.fire) && !c.due.IsZero() {
+		// The other side's NAT is open now, whatever became of the INITs before. A dialler wants to know at once
+		// whether its first flight has met it so.
+		if !p.quiet && !c.answered && !now.Before(p.fire) && !c.due.IsZero() && (p.dialler || c.sent == 0) {
 			also = append(also, p.send(c, now))
 			c.due = now.Add(gap(c.sent))
 		}

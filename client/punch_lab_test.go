@@ -39,7 +39,7 @@ func TestPeersBehindPairsOfNATs(t *testing.T) {
 		{"symmetric, symmetric", natlab.Symmetric(), natlab.Symmetric(), protocol.ReasonMappingVaries, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			w := newWorld(t).serve()
+			w := newWorld(t)
 			host := func(name string, nat any) *natlab.Host {
 				switch n := nat.(type) {
 				case natlab.NAT:
@@ -77,7 +77,7 @@ func TestPeersBehindPairsOfNATs(t *testing.T) {
 
 func TestPeersBehindOneNATUseTheirPrivateAddresses(t *testing.T) {
 	for _, hairpin := range []bool{false, true} {
-		w := newWorld(t).serve()
+		w := newWorld(t)
 		nat := natlab.PortRestricted()
 		nat.Hairpinning = hairpin
 		site := w.site("home", nat)
@@ -99,7 +99,7 @@ func TestPeersBehindOneNATUseTheirPrivateAddresses(t *testing.T) {
 }
 
 func TestBothAskingAtOnceGetOneConnection(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	a := w.client(w.behind("a", natlab.PortRestricted(), quarter()), "a")
 	b := w.client(w.behind("b", natlab.PortRestricted(), quarter()), "b")
 	ctx := within(t, 20*time.Second)
@@ -133,7 +133,7 @@ func TestBothAskingAtOnceGetOneConnection(t *testing.T) {
 }
 
 func TestConnectAtOneCommonInstant(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	a := w.client(w.behind("a", natlab.PortRestricted(), natlab.Link{Delay: 20 * time.Millisecond}), "a")
 	b := w.client(w.behind("b", natlab.PortRestricted(), natlab.Link{Delay: time.Millisecond}), "b")
 	echo(t, b)
@@ -148,7 +148,7 @@ func TestConnectAtOneCommonInstant(t *testing.T) {
 }
 
 func TestConnectWaitsForAPeerThatIsNotThereYet(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	a := w.client(w.behind("a", natlab.PortRestricted()), "a")
 	ctx := within(t, 10*time.Second)
 	if _, err := a.Connect(ctx, "b"); client.ReasonOf(err) != protocol.ReasonNoPeer {
@@ -164,7 +164,7 @@ func TestConnectWaitsForAPeerThatIsNotThereYet(t *testing.T) {
 }
 
 func TestConnectIsCanceledWithItsContext(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	a := w.client(w.behind("a", natlab.PortRestricted()), "a")
 	ctx, cancel := context.WithCancel(within(t, 10*time.Second))
 	got := make(chan error, 1)
@@ -179,7 +179,7 @@ func TestConnectIsCanceledWithItsContext(t *testing.T) {
 }
 
 func TestCloseTellsPeersAndLeavesNothingBehind(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	ha, hb := w.behind("a", natlab.PortRestricted()), w.behind("b", natlab.PortRestricted())
 	b := w.client(hb, "b")
 	before := goleak.IgnoreCurrent()
@@ -208,7 +208,7 @@ func TestCloseTellsPeersAndLeavesNothingBehind(t *testing.T) {
 }
 
 func TestALostLinkIsNoticed(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	site := w.site("a", natlab.PortRestricted())
 	ha, err := site.AddHost("a")
 	must(t, err)

@@ -91,7 +91,7 @@ func (s *script) answered(n int) {
 func TestINITsGoOutQuicklyAtFirstAndThenMoreSlowly(t *testing.T) {
 	s := newScript(t, false, 5*ms, 500*ms, srflx(1))
 	s.until(600 * ms)
-	want := []time.Duration{5 * ms, 7 * ms, 11 * ms, 19 * ms, 35 * ms, 67 * ms, 131 * ms, 259 * ms, 419 * ms}
+	want := []time.Duration{5 * ms, 10 * ms, 20 * ms, 40 * ms, 80 * ms, 160 * ms, 320 * ms, 480 * ms}
 	if !slices.Equal(s.sent, want) {
 		t.Errorf("INITs at %v, want %v", s.sent, want)
 	}
@@ -149,12 +149,12 @@ func TestOfSeveralCandidatesTheFirstOpenOneIsDialled(t *testing.T) {
 func TestADialThatMetAClosedNATIsRepeatedAtOnce(t *testing.T) {
 	s := newScript(t, true, 0, 500*ms, srflx(1))
 	// The INIT beside the dial and the next one die at the other NAT; the third is answered.
-	s.until(8 * ms)
+	s.until(16 * ms)
 	if len(s.sent) != 3 {
 		t.Fatalf("INITs at %v", s.sent)
 	}
 	s.answered(2)
-	if !slices.Equal(s.dials, []time.Duration{0, 8 * ms}) {
+	if !slices.Equal(s.dials, []time.Duration{0, 16 * ms}) {
 		t.Errorf("dials at %v, want another one as the hole proves open", s.dials)
 	}
 }
@@ -164,8 +164,8 @@ func TestALateINITMakesTheDialOverdue(t *testing.T) {
 	s.until(10 * ms)
 	s.heardInit(at(1), 1) // one way takes at most 10 ms: by 20 ms the handshake must answer
 	s.until(40 * ms)
-	if len(s.dials) != 2 || s.dials[1] != 22*ms {
-		t.Errorf("dials at %v, want 0 and 22ms", s.dials)
+	if len(s.dials) != 2 || s.dials[1] != 30*ms {
+		t.Errorf("dials at %v, want 0 and 30ms", s.dials)
 	}
 }
 

@@ -21,17 +21,19 @@ import (
 func isErr(err, target error) bool { return errors.Is(err, target) }
 
 func TestSignInFailsWithAReason(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	host := w.behind("a", natlab.PortRestricted())
-	mint := func(key ed25519.PrivateKey, c token.Claims) func(*protocol.URL) {
+	claims := func(c token.Claims) func(*protocol.URL) {
 		return func(u *protocol.URL) {
-			tok, err := token.Mint(key, c)
+			other, err := protocol.ParseURL(w.URLWith(c))
 			must(t, err)
-			u.Token = tok
+			u.Token = other.Token
 		}
 	}
 	hour := time.Now().Add(time.Hour)
 	_, stranger, err := ed25519.GenerateKey(rand.Reader)
+	must(t, err)
+	foreign, err := token.Mint(stranger, token.Claims{Group: "*", Name: "*", Expires: hour})
 	must(t, err)
 	other, err := identity.New()
 	must(t, err)
@@ -41,10 +43,10 @@ func TestSignInFailsWithAReason(t *testing.T) {
 		want   protocol.Reason
 		says   string
 	}{
-		{"token for another group", mint(w.key, token.Claims{Group: "x", Name: "*", Expires: hour}), protocol.ReasonUnauthorized, "group"},
-		{"token for another name", mint(w.key, token.Claims{Group: "*", Name: "x", Expires: hour}), protocol.ReasonUnauthorized, "name"},
-		{"expired token", mint(w.key, token.Claims{Group: "*", Name: "*", Expires: time.Now().Add(-time.Hour)}), protocol.ReasonUnauthorized, "expired"},
-		{"token of another key", mint(stranger, token.Claims{Group: "*", Name: "*", Expires: hour}), protocol.ReasonUnauthorized, "another key"},
+		{"token for another group", claims(token.Claims{Group: "x", Name: "*", Expires: hour}), protocol.ReasonUnauthorized, "group"},
+		{"token for another name", claims(token.Claims{Group: "*", Name: "x", Expires: hour}), protocol.ReasonUnauthorized, "name"},
+		{"expired token", claims(token.Claims{Group: "*", Name: "*", Expires: time.Now().Add(-time.Hour)}), protocol.ReasonUnauthorized, "expired"},
+		{"token of another key", func(u *protocol.URL) { u.Token = foreign }, protocol.ReasonUnauthorized, "another key"},
 		{"wrong pin", func(u *protocol.URL) { u.Pins = []identity.Fingerprint{other.Fingerprint()} }, protocol.ReasonIdentityMismatch, "pin"},
 		{"no pin, no public certificate", func(u *protocol.URL) { u.Pins = nil }, protocol.ReasonIdentityMismatch, "certificate"},
 		{"nobody there", func(u *protocol.URL) { u.Host = net.JoinHostPort(host.Site().PublicAddr().String(), "9") }, protocol.ReasonServerUnreachable, "no answer"},
@@ -73,7 +75,7 @@ func TestSignInFailsWithAReason(t *testing.T) {
 }
 
 func TestBlockedUDPIsToldFromAnAbsentServer(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	_, err := client.SignIn(within(t, 10*time.Second), w.config(w.behind("a", natlab.UDPBlocked()), "a"))
 	if client.ReasonOf(err) != protocol.ReasonUDPBlocked {
 		t.Fatalf("got %v, want udp_blocked", err)
@@ -84,7 +86,7 @@ func TestBlockedUDPIsToldFromAnAbsentServer(t *testing.T) {
 }
 
 func TestANameInUseIsRefusedToAnotherKeyAndReturnedToItsOwn(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	id, err := identity.New()
 	must(t, err)
 	own := func(c *client.Config) { c.Identity = id }
@@ -111,7 +113,7 @@ func TestNetcheckNamesTheMapping(t *testing.T) {
 		{ptr(natlab.FullCone()), client.MappingEndpointIndependent, true},
 		{ptr(natlab.Symmetric()), client.MappingAddressAndPortDependent, false},
 	} {
-		w := newWorld(t).serve()
+		w := newWorld(t)
 		var h *natlab.Host
 		var err error
 		if tc.nat == nil {
@@ -138,7 +140,7 @@ func TestNetcheckNamesTheMapping(t *testing.T) {
 func ptr[T any](v T) *T { return &v }
 
 func TestTheServerMayRestart(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	var mu sync.Mutex
 	again := make(map[string]chan struct{})
 	watch := func(name string) func(*client.Config) {
@@ -164,7 +166,7 @@ func TestTheServerMayRestart(t *testing.T) {
 	<-again["a"]
 	<-again["b"]
 
-	w.stop()
+	w.Stop()
 	roundTrip(t, conn, 1000)
 	pending := make(chan error, 1)
 	go func() { // asked for while the server is away
@@ -174,7 +176,7 @@ func TestTheServerMayRestart(t *testing.T) {
 		}
 		pending <- err
 	}()
-	w.serve()
+	w.Start()
 	for name, ch := range again {
 		select {
 		case <-ch:
@@ -188,9 +190,9 @@ func TestTheServerMayRestart(t *testing.T) {
 }
 
 func TestConnectGivesUpWhenTheServerStaysAway(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	a := w.client(w.behind("a", natlab.PortRestricted()), "a", func(c *client.Config) { c.ServerTimeout = 500 * time.Millisecond })
-	w.stop()
+	w.Stop()
 	_, err := a.Connect(within(t, 20*time.Second), "b")
 	if client.ReasonOf(err) != protocol.ReasonServerUnreachable {
 		t.Fatalf("got %v, want server_unreachable", err)
@@ -198,7 +200,7 @@ func TestConnectGivesUpWhenTheServerStaysAway(t *testing.T) {
 }
 
 func TestResumeSignsInAgain(t *testing.T) {
-	w := newWorld(t).serve()
+	w := newWorld(t)
 	lost := make(chan struct{}, 16)
 	a := w.client(w.behind("a", natlab.PortRestricted()), "a", func(c *client.Config) {
 		c.OnEvent = func(e client.Event) {
@@ -209,14 +211,14 @@ func TestResumeSignsInAgain(t *testing.T) {
 	})
 	ctx := within(t, 20*time.Second)
 	must(t, a.Resume(ctx))
-	w.stop()
+	w.Stop()
 	<-lost
 	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
 	if err := a.Resume(short); client.ReasonOf(err) != protocol.ReasonCanceled {
 		t.Errorf("resume without a server: %v, want canceled", err)
 	}
-	w.serve()
+	w.Start()
 	must(t, a.Resume(ctx))
 	if !a.Status().SignedIn {
 		t.Error("not signed in after Resume")
