@@ -424,9 +424,12 @@ func (a *attempt) proven(qc *quic.Conn, pr *proof, err error) {
 		pr.end(nil)
 		return
 	}
+	if err != nil && pr.checked && closedRegularly(err) {
+		err = nil // the other side had all that it needed, and was faster to leave than its last byte
+	}
 	if err == nil {
+		a.succeed() // first: who has waited for the proof may close the client next
 		pr.end(nil)
-		a.succeed()
 		a.c.emit(Event{Kind: EventProven, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: conn.info.Remote, Delay: time.Since(a.ordered)})
 		return
 	}
@@ -439,13 +442,13 @@ func (a *attempt) proven(qc *quic.Conn, pr *proof, err error) {
 
 // proofError gives a failed proof its reason.
 func (a *attempt) proofError(qc *quic.Conn, err error) *Error {
+	if qc.Context().Err() != nil { // says more than the stream's error
+		err = context.Cause(qc.Context())
+	}
 	e := &Error{Op: "prove the path to", Peer: a.s.peer.Name, Reason: protocol.ReasonProofFailed, Err: err}
-	if qc.Context().Err() != nil {
-		e.Err = context.Cause(qc.Context())
-		switch r := quicReason(e.Err); r {
-		case protocol.ReasonIdentityMismatch, protocol.ReasonCanceled:
-			e.Reason = r
-		}
+	switch r := quicReason(err); r {
+	case protocol.ReasonIdentityMismatch, protocol.ReasonCanceled:
+		e.Reason = r
 	}
 	return e
 }

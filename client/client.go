@@ -288,10 +288,10 @@ func (c *Client) Close() error {
 		wg.Go(func() { _ = conn.Close() }) // each tells its peer
 	}
 	wg.Wait()
-	c.cancel(ErrClosed) // before the control connection ends, or it would be brought back
 	if ctl != nil {
-		ctl.close()
+		ctl.leave()
 	}
+	c.cancel(ErrClosed)
 	if c.listener != nil {
 		_ = c.listener.Close()
 	}

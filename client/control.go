@@ -23,6 +23,8 @@ const (
 	controlIdle = 10 * time.Second
 	// controlWrite bounds how long the server may take to make room for a message.
 	controlWrite = 5 * time.Second
+	// leaveLimit bounds the wait for the server's goodbye.
+	leaveLimit = 200 * time.Millisecond
 	// tcpProbeAfter is how long the QUIC handshake may take before TCP is tried, to tell blocked UDP from a
 	// server that is not there.
 	tcpProbeAfter = time.Second
@@ -190,6 +192,21 @@ func (ctl *control) send(m *pb.ClientMessage) {
 	if err := protocol.WriteMessage(ctl.stream, m); err != nil {
 		_ = ctl.qc.CloseWithError(0, "")
 	}
+}
+
+// leave signs out: it ends our side of the stream and waits until the server,
+// which has read everything by then, closes the connection.
+func (ctl *control) leave() {
+	ctl.wmu.Lock()
+	_ = ctl.stream.Close()
+	ctl.wmu.Unlock()
+	wait := time.NewTimer(leaveLimit)
+	defer wait.Stop()
+	select {
+	case <-ctl.lost:
+	case <-wait.C:
+	}
+	ctl.close()
 }
 
 func (ctl *control) close() { _ = ctl.qc.CloseWithError(0, "") }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/bradawl/bradawl/client"
 	"github.com/bradawl/bradawl/internal/natlab"
+	"github.com/bradawl/bradawl/server/rendezvous"
 	"github.com/bradawl/bradawl/server/rendezvous/rendezvoustest"
 )
 
@@ -26,7 +27,7 @@ type world struct {
 	lab *natlab.Lab
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB, tune ...func(*rendezvous.Config)) *world {
 	t.Helper()
 	natlab.Require(t)
 	lab, err := natlab.New(natlab.Config{})
@@ -34,7 +35,7 @@ func newWorld(t testing.TB) *world {
 	t.Cleanup(func() { must(t, lab.Close()) })
 	host, err := lab.AddHost("rendezvous")
 	must(t, err)
-	return &world{Server: rendezvoustest.Start(t, host), t: t, lab: lab}
+	return &world{Server: rendezvoustest.Start(t, host, tune...), t: t, lab: lab}
 }
 
 // behind adds a site with one host.

@@ -60,6 +60,7 @@ type proof struct {
 
 	out     *quic.SendStream
 	openErr error
+	checked bool // the other side's padding was right; read after exchange
 
 	accepted     chan struct{} // closed when the other side's stream was taken
 	acceptedOnce sync.Once
@@ -111,6 +112,7 @@ func (p *proof) exchange(ctx context.Context, checked func() bool) error {
 		if !checked() {
 			return errProofRefused
 		}
+		p.checked = true
 		if _, err := p.out.Write([]byte{proofDone}); err != nil {
 			return err
 		}

@@ -5,11 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/bradawl/bradawl/client"
 	"github.com/bradawl/bradawl/internal/natlab"
 	"github.com/bradawl/bradawl/protocol"
+	"github.com/bradawl/bradawl/server/rendezvous"
 )
 
 func quarter() natlab.Link { return natlab.Link{Delay: 250 * time.Microsecond} }
@@ -240,4 +242,41 @@ func TestALostLinkIsNoticed(t *testing.T) {
 	must(t, site.HealUplink())
 	_, err = a.Connect(ctx, "b") // once it is signed in again
 	must(t, err)
+}
+
+func TestAPeerThatLeavesAtOnceStillCountsAsASuccess(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	w := newWorld(t, func(c *rendezvous.Config) { c.Registerer = reg })
+	b := w.client(w.behind("b", natlab.PortRestricted()), "b")
+	echo(t, b)
+	ha := w.behind("a", natlab.PortRestricted())
+	ctx := within(t, 20*time.Second)
+	const n = 10
+	for range n {
+		a := w.client(ha, "a")
+		conn, err := a.Connect(ctx, "b")
+		must(t, err)
+		must(t, conn.Proven(ctx))
+		must(t, a.Close())
+	}
+	must(t, b.Close())
+	w.Stop()
+	families, err := reg.Gather()
+	must(t, err)
+	counts := make(map[string]float64)
+	for _, f := range families {
+		if f.GetName() != "bradawl_sessions_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "result" {
+					counts[l.GetValue()] += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	if counts["success"] != n || counts["failure"] != 0 {
+		t.Errorf("the server counted %v, want %d successes", counts, n)
+	}
 }

@@ -58,3 +58,9 @@ func isRemoteClose(err error) bool {
 	app, ok := errors.AsType[*quic.ApplicationError](err)
 	return ok && app.Remote
 }
+
+// closedRegularly tells whether err is that of a connection that the other side has ended without complaint.
+func closedRegularly(err error) bool {
+	app, ok := errors.AsType[*quic.ApplicationError](err)
+	return ok && app.Remote && app.ErrorCode == CodeClosed
+}

@@ -37,8 +37,9 @@ func (c *Client) supervise(ctl *control) {
 			c.control = nil
 			c.outSince = time.Now()
 		}
+		closed := c.closed
 		c.mu.Unlock()
-		if c.ctx.Err() != nil {
+		if closed {
 			ctl.close()
 			return
 		}
