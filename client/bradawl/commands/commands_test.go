@@ -402,3 +402,22 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 }
 func keyOf(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
+
+func TestPingConnectsInEveryFreshAttempt(t *testing.T) {
+	s := newStage(t)
+	l := s.start(s.behind("b", natlab.PortRestricted()), "listen", "--name", "b")
+	l.err.until(t, "listening as b")
+	p := s.start(s.behind("a", natlab.PortRestricted()), "ping", "b", "--name", "a", "-c", "1", "--attempts", "200")
+	code := p.wait()
+	out := p.out.all()
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	t.Log(lines[len(lines)-1])
+	if code != 0 || !strings.Contains(out, "200 of 200 attempts connected") {
+		for _, line := range lines {
+			if strings.Contains(line, "not connected") {
+				t.Log(line)
+			}
+		}
+		t.Errorf("exit %d, %s", code, p.err.all())
+	}
+}
