@@ -180,7 +180,7 @@ func cutMidway(b *bench) <-chan outcome {
 
 func TestLinkCutMidwayGoesOnFromS3AtTheSameByte(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, stage.NAT, 2, 1, exchange.Auto, prose(t, 2, 300_000, 2_000_000))
+	b := newBench(t, stage.NAT, 2, 1, exchange.Auto, prose(t, 2, 200_000, 2_000_000))
 	b.cfg.Policy.TimeToSync = 0 // write-through
 	result := b.finish(cutMidway(b))
 	got := attempts(result, task.Reduce, 0)
@@ -198,7 +198,7 @@ func TestLinkCutMidwayGoesOnFromS3AtTheSameByte(t *testing.T) {
 
 func TestLinkCutMidwayBeforeAnythingWasSavedRunsTheMapperAgain(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, stage.NAT, 2, 1, exchange.Auto, prose(t, 2, 300_000, 2_000_000))
+	b := newBench(t, stage.NAT, 2, 1, exchange.Auto, prose(t, 2, 200_000, 2_000_000))
 	result := b.finish(cutMidway(b))
 	if got := attempts(result, task.Map, 0); len(got) != 2 {
 		t.Errorf("%d attempts of the mapper that was cut off, want 2", len(got))
