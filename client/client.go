@@ -239,7 +239,7 @@ func (c *Client) newConn(a *attempt, qc *quic.Conn, pr *proof, began, now time.T
 		InitsIn:           a.p.initsIn,
 		PeerMapping:       mappingFromPB(a.mapping),
 	}
-	conn.info.Skew, conn.info.SkewKnown = a.p.skew(qc.ConnectionStats().MinRTT)
+	conn.noteSkew(a.p)
 	conn.ctx, conn.cancel = context.WithCancelCause(context.Background())
 	c.conns[conn] = struct{}{}
 	c.wg.Add(1)

@@ -76,7 +76,8 @@ type ConnInfo struct {
 	// the listening side it begins with the first packet that arrived.
 	HandshakeDuration time.Duration
 	// Skew estimates how much later the peer sent its first INIT than we ours,
-	// from when it arrived and half a round trip; zero unless SkewKnown.
+	// from when it arrived and half a round trip; zero unless SkewKnown, which it
+	// is not when that INIT was lost. It is final with the proof.
 	Skew      time.Duration
 	SkewKnown bool
 	// InitsOut and InitsIn count INITs sent and received in the last attempt.
@@ -96,6 +97,13 @@ func (c *Conn) Info() ConnInfo {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.info
+}
+
+// noteSkew takes over what is known of the skew; the peer's INIT may come in after the handshake. The attempt's lock is held.
+func (c *Conn) noteSkew(p *punch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.info.Skew, c.info.SkewKnown = p.skew(c.qc.ConnectionStats().MinRTT)
 }
 
 // RTT returns the smoothed round-trip time (RFC 9002) of the path.

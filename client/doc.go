@@ -25,6 +25,8 @@
 // A lost control connection comes back by itself; connections to peers do not
 // depend on it and outlive restarts of the rendezvous.
 //
-// The package writes no logs. Failures are values of type [*Error] with a
+// The package writes no logs. (quic-go prints one line to standard error where
+// the system refuses larger socket buffers, unless the environment has
+// QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING=true.) Failures are values of type [*Error] with a
 // [protocol.Reason]; everything else that may be of interest is an [Event].
 package client

@@ -27,7 +27,7 @@ type pingResult struct {
 	ProvenMS  float64   `json:"proven_ms,omitempty"`
 	RTTMS     float64   `json:"rtt_ms,omitempty"`
 	EchoMS    []float64 `json:"echo_ms,omitempty"`
-	SkewMS    *float64  `json:"skew_ms,omitempty"`
+	SkewMS    *float64  `json:"skew_ms"` // null: not known, the peer's first INIT was lost
 	NAT       string    `json:"nat,omitempty"`
 	PeerNAT   string    `json:"peer_nat,omitempty"`
 	Local     string    `json:"local,omitempty"`
