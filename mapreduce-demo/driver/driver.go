@@ -27,7 +27,9 @@ type Config struct {
 	// Rendezvous is the connection string for the workers; not needed in mode S3.
 	Rendezvous task.Secret
 	Mode       exchange.Mode
-	Policy     exchange.Policy
+	// Policy is for the first attempts of mappers. Later ones write through, where
+	// the mode lets them write at all.
+	Policy exchange.Policy
 	// Splits are the mappers' inputs, one for each.
 	Splits   []input.Split
 	Reducers int
@@ -259,6 +261,11 @@ func (r *run) start(ctx context.Context) {
 	}
 	if id.Kind == task.Map {
 		p.Split = r.cfg.Splits[id.Index]
+		if id.Attempt > 0 {
+			// What was lost once is not risked again: the attempt writes through. Reducers
+			// find it on S3 even where no link to it comes about any more.
+			p.Policy.TimeToSync = 0
+		}
 	}
 	if r.mode != exchange.S3 {
 		p.Rendezvous = r.cfg.Rendezvous
