@@ -24,7 +24,9 @@ type Link struct {
 type Side struct {
 	// Role is the role of the peers of this side.
 	Role string
-	// Size is how many of them must have joined before the first orders go out.
+	// Size is how many of them this member waits for before the first orders go
+	// out. A member that comes back late names 1: it need not wait for those who
+	// have done their part and left.
 	Size int
 }
 
@@ -40,8 +42,8 @@ type Group struct {
 }
 
 // Mesh joins a collective in which every peer wants a link to every other. The
-// first links are made when size peers have joined. It returns at once; the
-// links come from [Group.Next]. All members must name the same size.
+// first links are made when as many peers have joined as one of the members
+// waits for, here size. It returns at once; the links come from [Group.Next].
 func (c *Client) Mesh(ctx context.Context, name string, size int) (*Group, error) {
 	if size < 1 {
 		return nil, &Error{Op: "join " + name, Err: fmt.Errorf("a mesh of %d peers", size)}
@@ -51,8 +53,9 @@ func (c *Client) Mesh(ctx context.Context, name string, size int) (*Group, error
 
 // Bipartite joins a collective in which every peer of side a wants a link to
 // every peer of side b. The caller's own Role, which must be one of the two,
-// decides its side. The first links are made when both sides have their sizes.
-// It returns at once; the links come from [Group.Next].
+// decides its side. The first links are made when both sides have the sizes that
+// one of the members waits for. It returns at once; the links come from
+// [Group.Next].
 func (c *Client) Bipartite(ctx context.Context, name string, a, b Side) (*Group, error) {
 	op := "join " + name
 	switch {

@@ -123,6 +123,16 @@ func parseNumber(s string) (int, bool) {
 // the size of an index on S3.
 const maxSide = 1 << 16
 
+// waitingFor returns the shuffle as an attempt joins it. A first one waits for
+// all, so that each peer gets one order for all its links. A later one waits for
+// nobody: others may have done their part and left.
+func (s Shuffle) waitingFor(attempt int) Shuffle {
+	if attempt > 0 {
+		s.Producers, s.Consumers = 1, 1
+	}
+	return s
+}
+
 // withDefaults checks s and fills in what is empty.
 func (s Shuffle) withDefaults() (Shuffle, error) {
 	if err := checkJob(s.Job); err != nil {

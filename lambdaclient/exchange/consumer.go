@@ -67,7 +67,7 @@ func NewConsumer(ctx context.Context, cfg ConsumerConfig) (*Consumer, error) {
 	}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	if cfg.Mode.usesLinks() {
-		if c.col, err = cfg.Network.join(c.ctx, shuffle); err != nil {
+		if c.col, err = cfg.Network.join(c.ctx, shuffle.waitingFor(cfg.Attempt)); err != nil {
 			c.cancel()
 			return nil, fmt.Errorf("exchange: join collective %q: %w", shuffle.Collective, err)
 		}

@@ -97,7 +97,7 @@ func NewProducer(ctx context.Context, cfg ProducerConfig) (*Producer, error) {
 	p.deadline, _ = ctx.Deadline()
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	if cfg.Mode.usesLinks() {
-		if p.col, err = cfg.Network.join(p.ctx, shuffle); err != nil {
+		if p.col, err = cfg.Network.join(p.ctx, shuffle.waitingFor(cfg.Attempt)); err != nil {
 			p.cancel()
 			return nil, fmt.Errorf("exchange: join collective %q: %w", shuffle.Collective, err)
 		}

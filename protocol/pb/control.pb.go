@@ -995,7 +995,7 @@ func (x *Connect) GetExact() bool {
 }
 
 // Join enters a collective: a named set of peers that want links to one another. A session is made for a pair
-// as soon as both have joined and the collective has its size; who joins later gets the sessions that are missing.
+// as soon as both have joined and the collective is open; who joins later gets the sessions that are missing.
 type Join struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId uint64                 `protobuf:"varint,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -1005,7 +1005,8 @@ type Join struct {
 	// The two sides of BIPARTITE, as roles; unused in MESH.
 	RoleA string `protobuf:"bytes,4,opt,name=role_a,json=roleA,proto3" json:"role_a,omitempty"`
 	RoleB string `protobuf:"bytes,5,opt,name=role_b,json=roleB,proto3" json:"role_b,omitempty"`
-	// The first orders go out when that many have joined: in MESH size_a in all, in BIPARTITE size_a of role_a and size_b of role_b.
+	// For how many this member waits: in MESH size_a in all, in BIPARTITE size_a of role_a and size_b of role_b. The collective
+	// opens, for good, as soon as any one member need not wait any more. Members may name different sizes.
 	SizeA uint32 `protobuf:"varint,6,opt,name=size_a,json=sizeA,proto3" json:"size_a,omitempty"`
 	SizeB uint32 `protobuf:"varint,7,opt,name=size_b,json=sizeB,proto3" json:"size_b,omitempty"`
 	// Peers of the collective to whom a live link exists already (after a new sign-in).

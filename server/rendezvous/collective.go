@@ -16,7 +16,7 @@ type collective struct {
 	name    string
 	shape   shape
 	members map[string]*membership
-	opened  bool // it had its size once; from then on whoever joins is paired at once
+	opened  bool // it had the size that a member waits for; from then on whoever joins is paired at once
 	pending map[[2]string]*session
 }
 
@@ -24,7 +24,6 @@ type collective struct {
 type shape struct {
 	kind         pb.Join_Kind
 	roleA, roleB string
-	sizeA, sizeB uint32
 }
 
 // membership is one peer's part in a collective.
@@ -32,6 +31,9 @@ type membership struct {
 	m  *member
 	c  *collective
 	id uint64
+	// sizeA and sizeB are how many this member waits for. Members may differ: one that comes back, after others have
+	// done their part and left, must not wait for them.
+	sizeA, sizeB uint32
 	// linked are the incarnations to which there is, or has been, a link since the peer joined.
 	linked map[ref]struct{}
 }
@@ -59,7 +61,7 @@ func (g *group) join(m *member, j *pb.Join, now time.Time) {
 			m.refuse(j.GetRequestId(), r.reason, r.detail)
 			return
 		}
-		ms := &membership{m: m, c: c, id: j.GetRequestId(), linked: map[ref]struct{}{}}
+		ms := &membership{m: m, c: c, id: j.GetRequestId(), sizeA: j.GetSizeA(), sizeB: j.GetSizeB(), linked: map[ref]struct{}{}}
 		for _, p := range j.GetConnected() {
 			if f, err := identity.FingerprintFromBytes(p.GetFingerprint()); err == nil {
 				ms.linked[ref{p.GetName(), f}] = struct{}{}
@@ -90,9 +92,9 @@ func (g *group) collectiveFor(m *member, j *pb.Join) (*collective, *refusal) {
 	if err := checkName("collective", j.GetCollective(), protocol.MaxCollectiveLen); err != nil {
 		return nil, &refusal{reason: protocol.ReasonLimited, detail: err.Error()}
 	}
-	want := shape{j.GetKind(), j.GetRoleA(), j.GetRoleB(), j.GetSizeA(), j.GetSizeB()}
+	want := shape{j.GetKind(), j.GetRoleA(), j.GetRoleB()}
 	if want.kind == pb.Join_MESH {
-		want.roleA, want.roleB, want.sizeB = "", "", 0
+		want.roleA, want.roleB = "", ""
 	}
 	switch {
 	case want.kind != pb.Join_MESH && want.kind != pb.Join_BIPARTITE:
@@ -100,7 +102,7 @@ func (g *group) collectiveFor(m *member, j *pb.Join) (*collective, *refusal) {
 	case want.kind == pb.Join_BIPARTITE && (want.roleA == want.roleB || m.role != want.roleA && m.role != want.roleB):
 		return nil, &refusal{reason: protocol.ReasonUnauthorized, detail: fmt.Sprintf(
 			"role %q is on no side; a bipartite collective has two different roles, here %q and %q", m.role, want.roleA, want.roleB)}
-	case int(want.sizeA)+int(want.sizeB) > g.limits.MaxPeersPerGroup:
+	case uint64(j.GetSizeA())+uint64(j.GetSizeB()) > uint64(g.limits.MaxPeersPerGroup):
 		return nil, &refusal{reason: protocol.ReasonLimited, detail: "the collective is larger than a group may be"}
 	}
 	c := g.collectives[j.GetCollective()]
@@ -111,27 +113,29 @@ func (g *group) collectiveFor(m *member, j *pb.Join) (*collective, *refusal) {
 		c = &collective{name: j.GetCollective(), shape: want, members: map[string]*membership{}, pending: map[[2]string]*session{}}
 		g.collectives[c.name] = c
 	case c.shape != want:
-		return nil, &refusal{reason: protocol.ReasonLimited, detail: fmt.Sprintf("others joined %q with other kind, roles or sizes", c.name)}
+		return nil, &refusal{reason: protocol.ReasonLimited, detail: fmt.Sprintf("others joined %q with another kind or other roles", c.name)}
 	case c.members[m.name] != nil:
 		return nil, &refusal{reason: protocol.ReasonLimited, detail: fmt.Sprintf("this peer has joined %q already", c.name)}
 	}
 	return c, nil
 }
 
-// complete tells whether as many have joined as the collective waits for.
+// complete tells whether as many have joined as any one member waits for.
 func (c *collective) complete() bool {
-	if c.shape.kind == pb.Join_MESH {
-		return len(c.members) >= int(c.shape.sizeA)
-	}
 	var a, b uint32
 	for _, ms := range c.members {
-		if ms.m.role == c.shape.roleA {
+		if c.shape.kind == pb.Join_MESH || ms.m.role == c.shape.roleA {
 			a++
 		} else {
 			b++
 		}
 	}
-	return a >= c.shape.sizeA && b >= c.shape.sizeB
+	for _, ms := range c.members {
+		if a >= ms.sizeA && (c.shape.kind == pb.Join_MESH || b >= ms.sizeB) {
+			return true
+		}
+	}
+	return false
 }
 
 // missing lists the pairs that have neither link nor session, of one member or (nil) of all.

@@ -96,6 +96,42 @@ func TestBipartiteOrdersOnlyAcross(t *testing.T) {
 	})
 }
 
+func TestMemberThatComesBackNeedNotWaitForThoseWhoHaveLeft(t *testing.T) {
+	inLab(t, func(t *testing.T, l *groupLab) {
+		m0, m1, r0 := l.enter("map-0-0", "map"), l.enter("map-1-0", "map"), l.enter("reduce-0-0", "reduce")
+		for i, p := range []*peer{m0, m1, r0} {
+			p.join(shuffle(uint64(i+1), 2, 1))
+		}
+		for _, p := range []*peer{m0, m1, r0} {
+			p.sessions()
+			p.leave() // done, or dead: nobody is left, and the collective is forgotten
+		}
+		again, reducer := l.enter("map-0-1", "map"), l.enter("reduce-0-1", "reduce")
+		again.join(shuffle(1, 1, 1))
+		again.nothing()
+		reducer.join(shuffle(1, 1, 1))
+		if got := others(again.sessions()); !slices.Equal(got, []string{"reduce-0-1"}) {
+			t.Errorf("map-0-1 is ordered to connect to %v", got)
+		}
+		again.leave()
+		reducer.leave()
+	})
+}
+
+func TestCollectiveOpensWhenOneMemberNeedsNoMore(t *testing.T) {
+	inLab(t, func(t *testing.T, l *groupLab) {
+		patient, hasty := l.enter("patient", ""), l.enter("hasty", "")
+		patient.join(mesh(1, 5))
+		patient.nothing()
+		hasty.join(mesh(1, 2))
+		if got := others(hasty.sessions()); !slices.Equal(got, []string{"patient"}) {
+			t.Errorf("hasty is ordered to connect to %v", got)
+		}
+		hasty.leave()
+		patient.leave()
+	})
+}
+
 func TestJoinsThatDoNotFitAreRefused(t *testing.T) {
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", "map"), l.enter("b", "other")
