@@ -19,6 +19,12 @@ import (
 	"github.com/bradawl/bradawl/mapreduce-demo/store"
 )
 
+// keepAlive is the interval of keep-alives on links: a lost one is noticed after
+// two and a half of them. A waiting function is paid for by the millisecond, a
+// keep-alive is a packet of 30 bytes; much less, and a busy machine loses links
+// that are there.
+const keepAlive = 2 * time.Second
+
 // Main serves invocations and never returns. S3 is used as the SDK's ordinary
 // environment variables say.
 func Main() {
@@ -154,7 +160,7 @@ func (t *running) signIn(ctx context.Context) (exchange.Network, error) {
 	start := time.Now()
 	c, err := t.session.SignIn(ctx, client.Config{
 		URL: string(t.Rendezvous), Group: t.Run, Name: t.ID.String(), Role: string(t.Kind),
-		Agent: "mapreduce",
+		Agent: "mapreduce", KeepAlive: keepAlive,
 	})
 	t.report.Phases.SignIn = time.Since(start)
 	if err != nil {
