@@ -10,16 +10,21 @@ import (
 // each in nanoseconds since 1970, big endian, T1 on the client's clock, T2 and
 // T3 on the server's:
 //
-//	ClockRequest                     ClockReply
-//	0      1         5        13     0      1         5        13       21       29
-//	+------+---------+--------+      +------+---------+--------+--------+--------+
-//	| 0x01 | ID (4)  | T1 (8) |      | 0x02 | ID (4)  | T1 (8) | T2 (8) | T3 (8) |
-//	+------+---------+--------+      +------+---------+--------+--------+--------+
+//	0      1         5        13       21       29
+//	+------+---------+--------+-----------------+
+//	| 0x01 | ID (4)  | T1 (8) |    zeros (16)   |    ClockRequest
+//	+------+---------+--------+--------+--------+
+//	| 0x02 | ID (4)  | T1 (8) | T2 (8) | T3 (8) |    ClockReply
+//	+------+---------+--------+--------+--------+
+//
+// A request is as long as its reply, so that both ways take equally long, and
+// longer than the smallest packet that a server which has lost its state answers
+// by a stateless reset (RFC 9000 section 10.3): a client then learns from its
+// next request that the server has restarted.
 const (
 	clockRequestType = 0x01
 	clockReplyType   = 0x02
-	clockRequestLen  = 13
-	clockReplyLen    = 29
+	clockLen         = 29
 )
 
 // ErrNotClock says that a datagram is not the clock datagram asked for.
@@ -46,7 +51,8 @@ type ClockReply struct {
 func (c ClockRequest) Append(b []byte) []byte {
 	b = append(b, clockRequestType)
 	b = binary.BigEndian.AppendUint32(b, c.ID)
-	return binary.BigEndian.AppendUint64(b, uint64(c.T1))
+	b = binary.BigEndian.AppendUint64(b, uint64(c.T1))
+	return append(b, make([]byte, clockLen-13)...)
 }
 
 // Append appends the datagram to b.
@@ -59,9 +65,9 @@ func (c ClockReply) Append(b []byte) []byte {
 	return b
 }
 
-// ParseClockRequest decodes a request; the error is ErrNotClock.
+// ParseClockRequest decodes a request, whatever its padding; the error is ErrNotClock.
 func ParseClockRequest(b []byte) (ClockRequest, error) {
-	if len(b) != clockRequestLen || b[0] != clockRequestType {
+	if len(b) != clockLen || b[0] != clockRequestType {
 		return ClockRequest{}, ErrNotClock
 	}
 	return ClockRequest{ID: binary.BigEndian.Uint32(b[1:]), T1: int64(binary.BigEndian.Uint64(b[5:]))}, nil
@@ -69,7 +75,7 @@ func ParseClockRequest(b []byte) (ClockRequest, error) {
 
 // ParseClockReply decodes a reply; the error is ErrNotClock.
 func ParseClockReply(b []byte) (ClockReply, error) {
-	if len(b) != clockReplyLen || b[0] != clockReplyType {
+	if len(b) != clockLen || b[0] != clockReplyType {
 		return ClockReply{}, ErrNotClock
 	}
 	return ClockReply{

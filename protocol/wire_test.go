@@ -86,6 +86,18 @@ func TestClockDatagramsComeBackAsTheyWere(t *testing.T) {
 	}
 }
 
+func TestClockRequestIsAsLongAsItsReply(t *testing.T) {
+	request, reply := protocol.ClockRequest{}.Append(nil), protocol.ClockReply{}.Append(nil)
+	if len(request) != len(reply) {
+		t.Errorf("%d and %d bytes: the ways there and back take differently long", len(request), len(reply))
+	}
+	// quic-go answers no packet of up to 42 bytes by a stateless reset; the header and seal of a short packet with a
+	// 4-byte connection id, and the frame's type, take at least 23.
+	if len(request)+23 <= 42 {
+		t.Errorf("%d bytes are too few to be answered by a stateless reset", len(request))
+	}
+}
+
 func TestClockDatagramsOnTheWire(t *testing.T) {
 	got := protocol.ClockReply{ID: 0x01020304, T1: 0x11, T2: 0x22, T3: 0x33}.Append(nil)
 	want := []byte{2, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0x11, 0, 0, 0, 0, 0, 0, 0, 0x22, 0, 0, 0, 0, 0, 0, 0, 0x33}
@@ -98,7 +110,7 @@ func FuzzParseClock(f *testing.F) {
 	f.Add(protocol.ClockRequest{ID: 1, T1: 2}.Append(nil))
 	f.Add(protocol.ClockReply{ID: 1, T1: 2, T2: 3, T3: 4}.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if c, err := protocol.ParseClockRequest(b); err == nil && !bytes.Equal(c.Append(nil), b) {
+		if c, err := protocol.ParseClockRequest(b); err == nil && !bytes.Equal(c.Append(nil)[:13], b[:13]) {
 			t.Errorf("request %x reads as %+v", b, c)
 		}
 		if c, err := protocol.ParseClockReply(b); err == nil && !bytes.Equal(c.Append(nil), b) {
