@@ -162,6 +162,9 @@ func (e *environment) failedInit(inv *invocation, failure *functionError) outcom
 // the process had ended before it took that.
 func (e *environment) invoke(inv *invocation, cold bool) (outcome, bool) {
 	s := e.svc
+	if cold {
+		e.logs.drain() // what the initialization wrote is not the invocation's
+	}
 	began := time.Now()
 	inv.deadline = began.Add(inv.fn.Timeout)
 	e.logs.begin(inv.id)
