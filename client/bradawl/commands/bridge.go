@@ -7,11 +7,18 @@ import (
 	"io"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
 	"github.com/bradawl/bradawl/client"
 )
 
-// byeWait is how long a bridge waits for the other side to confirm that it has read everything.
-const byeWait = time.Second
+// codeBrokenOff closes a connection whose bridge has failed, so that the other
+// side does not take the end for a good one.
+const codeBrokenOff = 1
+
+// bridgeLinger is how long, beside four round trips, a bridge that is done stays
+// for the other side to hear so: a bye that was lost is sent again meanwhile.
+const bridgeLinger = 50 * time.Millisecond
 
 // bridge copies in to the peer and what the peer sends to out, until both
 // directions have ended. Each ends by itself, as with a TCP connection that is
@@ -20,8 +27,28 @@ const byeWait = time.Second
 //
 // Closing a QUIC connection drops what is not yet acknowledged. So each side
 // says bye, by a second unidirectional stream that ends at once, when it has
-// read everything, and goes when it has heard the other's.
+// read everything, and goes when it has heard the other's. Without the other's
+// bye, or its normal close, which it only does when it has heard ours, the
+// bridge fails: what was sent may not have arrived. Nothing but the end of the
+// connection bounds the wait; the other side may be slow to read.
 func bridge(ctx context.Context, conn *client.Conn, in io.Reader, out io.Writer) error {
+	err := carry(ctx, conn, in, out)
+	if err != nil {
+		_ = conn.CloseWithError(codeBrokenOff, "broken off")
+		return err
+	}
+	wait := time.NewTimer(bridgeLinger + 4*conn.RTT())
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-conn.Context().Done():
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// carry copies both ways and returns nil when each side knows that the other has read everything.
+func carry(ctx context.Context, conn *client.Conn, in io.Reader, out io.Writer) error {
 	s, err := conn.OpenUniStream(ctx)
 	if err != nil {
 		return err
@@ -46,51 +73,72 @@ func bridge(ctx context.Context, conn *client.Conn, in io.Reader, out io.Writer)
 			close(bye)
 		}
 	}()
-	var sending, receiving = sent, received
-	for sending != nil || receiving != nil {
+	for sent != nil || received != nil || bye != nil {
 		select {
-		case err := <-sending:
+		case err := <-sent:
 			if err != nil {
 				return ended(conn, err)
 			}
-			sending = nil
-		case err := <-receiving:
+			sent = nil
+		case err := <-received:
+			if err == nil {
+				err = sayBye(conn)
+			}
 			if err != nil {
 				return ended(conn, err)
 			}
-			receiving = nil
-			sayBye(conn)
+			received = nil
+		case <-bye:
+			bye = nil
 		case <-conn.Context().Done():
-			return ended(conn, context.Cause(conn.Context()))
+			if sent == nil && received == nil && closedWell(conn) {
+				return nil
+			}
+			return brokenOff(conn)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	wait := time.NewTimer(byeWait)
-	defer wait.Stop()
-	select {
-	case <-bye:
-	case <-wait.C:
-	case <-conn.Context().Done():
-	case <-ctx.Done():
-	}
 	return nil
 }
 
-// sayBye tells the other side that everything it sent was read.
-func sayBye(conn *client.Conn) {
-	if s, err := conn.QUIC().OpenUniStream(); err == nil {
-		_ = s.Close()
-	}
+// closedWell tells whether the other side has ended the connection normally.
+func closedWell(conn *client.Conn) bool {
+	app, ok := errors.AsType[*quic.ApplicationError](context.Cause(conn.Context()))
+	return ok && app.Remote && app.ErrorCode == client.CodeClosed
 }
 
-// ended explains why a connection ended before both directions were complete.
+// sayBye tells the other side that everything it sent was read.
+func sayBye(conn *client.Conn) error {
+	s, err := conn.QUIC().OpenUniStream()
+	if err == nil {
+		err = s.Close()
+	}
+	return err
+}
+
+// ended explains why a direction failed.
 func ended(conn *client.Conn, err error) error {
-	if conn.Context().Err() != nil {
-		err = context.Cause(conn.Context())
+	if conn.Context().Err() != nil || endsConnection(err) {
+		return brokenOff(conn)
 	}
 	if _, ok := errors.AsType[*client.Error](err); ok {
 		return err
 	}
 	return fmt.Errorf("connection to %s: %w", conn.Peer().Name, err)
+}
+
+// endsConnection tells whether a stream failed because its connection ends.
+func endsConnection(err error) bool {
+	var app *quic.ApplicationError
+	var idle *quic.IdleTimeoutError
+	var reset *quic.StatelessResetError
+	var transport *quic.TransportError
+	return errors.As(err, &app) || errors.As(err, &idle) || errors.As(err, &reset) || errors.As(err, &transport)
+}
+
+// brokenOff explains why a connection ended before both sides were done.
+func brokenOff(conn *client.Conn) error {
+	<-conn.Context().Done() // its streams may have heard first
+	return fmt.Errorf("broken off, some of the data may be lost: %w", context.Cause(conn.Context()))
 }

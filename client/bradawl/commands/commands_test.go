@@ -121,6 +121,45 @@ func TestConnectCarriesBothDirectionsToTheirEnds(t *testing.T) {
 	}
 }
 
+func TestDataThatMayNotHaveArrivedIsAFailure(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		endSlow bool // the listener has not ended its own direction when the line is cut
+	}{
+		{"one direction is over", false},
+		{"both are open", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			l := s.start(s.behind("b", natlab.PortRestricted()), "listen", "--stdio", "--name", "b")
+			l.err.until(t, "listening as b")
+			cut := s.behind("a", natlab.PortRestricted())
+			c := s.start(cut, "connect", "b", "--name", "a")
+			l.err.until(t, "connected to a")
+			_, err := io.WriteString(l.in, "hello")
+			must(t, err)
+			if !tc.endSlow {
+				must(t, l.in.Close())
+			}
+			c.out.until(t, "hello")
+			must(t, cut.Site().CutUplink())
+			send(t, c.in, random(10_000))
+			for who, p := range map[string]*process{"connect": c, "listen": l} {
+				code := p.wait()
+				said := p.err.all()
+				lines := strings.Split(strings.TrimSpace(said), "\n")
+				if code != commands.ExitFailure || !strings.HasPrefix(lines[len(lines)-1], "bradawl: broken off, some of the data may be lost: ") || strings.Count(said, "bradawl: ") != 1 {
+					t.Errorf("%s: exit %d, want %d: %q", who, code, commands.ExitFailure, said)
+				}
+			}
+			if got := l.out.all(); got != "" {
+				t.Errorf("%d bytes came through a cut line", len(got))
+			}
+		})
+	}
+}
+
 func random(n int) []byte {
 	b := make([]byte, n/2)
 	_, _ = rand.Read(b)
