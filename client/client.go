@@ -47,6 +47,7 @@ type Client struct {
 	outSince time.Time     // when the control connection was lost
 	outErr   error         // why the last sign-in failed
 	dead     error         // the socket has died
+	sentOff  *Error        // why the rendezvous does not want us back; Resume clears it
 	changed  signal        // one of the above
 	hurry    signal        // do not wait for the next sign-in
 	lastID   uint64

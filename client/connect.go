@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/bradawl/bradawl/protocol"
@@ -116,7 +117,7 @@ func (c *Client) serverGone(ctx context.Context, since time.Time) <-chan *Error 
 	var check func()
 	check = func() {
 		c.mu.Lock()
-		in, from := c.control != nil, c.outSince
+		in, from, why := c.control != nil, c.outSince, c.outErr
 		c.mu.Unlock()
 		if from.Before(since) {
 			from = since
@@ -128,14 +129,23 @@ func (c *Client) serverGone(ctx context.Context, since time.Time) <-chan *Error 
 		case in:
 			left = c.cfg.ServerTimeout
 		case left <= 0:
-			out <- &Error{Reason: protocol.ReasonServerUnreachable,
-				Detail: fmt.Sprintf("signed out for %v, the rendezvous does not come back", c.cfg.ServerTimeout)}
+			out <- awayError(c.cfg.ServerTimeout, why)
 			return
 		}
 		c.later(ctx, left, check)
 	}
 	c.later(ctx, c.cfg.ServerTimeout, check)
 	return out
+}
+
+// awayError says why the rendezvous could not be asked; why is what came of the last sign-in.
+func awayError(limit time.Duration, why error) *Error {
+	e := &Error{Reason: protocol.ReasonServerUnreachable, Err: why,
+		Detail: fmt.Sprintf("signed out for %v, the rendezvous does not come back", limit)}
+	if r := ReasonOf(why); r != protocol.ReasonOK && r != protocol.ReasonCanceled {
+		e.Reason = r
+	}
+	return e
 }
 
 // later calls f after d unless ctx ends before.
@@ -147,7 +157,12 @@ func (c *Client) later(ctx context.Context, d time.Duration, f func()) {
 // Accept waits for a connection that another peer asked for by Connect.
 // Connections that nobody accepts are kept; beyond 1024 they are refused.
 func (c *Client) Accept(ctx context.Context) (*Conn, error) {
-	conn, err := c.accepted.pop(ctx)
+	waiting, stop := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer stop(nil)
+	watch.Go(func() { c.whenSentOff(waiting, stop) })
+	conn, err := c.accepted.pop(waiting)
 	if err == nil {
 		return conn, nil
 	}

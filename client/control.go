@@ -179,7 +179,7 @@ func (ctl *control) introduce(ctx context.Context) error {
 		ctl.hello = b.SignedIn
 		return nil
 	case *pb.ServerMessage_Refused:
-		return &Error{Op: "sign in", Reason: protocol.ReasonFromPB(b.Refused.GetReason()), Detail: b.Refused.GetDetail()}
+		return &Error{Op: "sign in", Reason: protocol.ReasonFromPB(b.Refused.GetReason()), Detail: b.Refused.GetDetail(), refused: true}
 	}
 	return fail(fmt.Errorf("the server answered the sign-in with %T", m.GetBody()))
 }

@@ -11,6 +11,12 @@ import (
 // ErrClosed is wrapped by the errors of calls on a [Client] or [Group] that was closed.
 var ErrClosed = errors.New("closed")
 
+// ErrReplaced is wrapped by the errors of a client whose place another client with the same key and name has taken.
+var ErrReplaced = errors.New("replaced by another client with the same key and name")
+
+// ErrProtocol is wrapped by the errors of a client that the rendezvous has disconnected for a breach of the protocol.
+var ErrProtocol = errors.New("the rendezvous reports a breach of the protocol")
+
 // Error is a failure with a reason. Every error that this package returns for
 // an operation on the network is an *Error or wraps one.
 type Error struct {
@@ -25,6 +31,14 @@ type Error struct {
 	Detail string
 	// Err is the underlying error; may be nil.
 	Err error
+
+	refused bool // the rendezvous answered a sign-in so
+}
+
+// again returns a copy, for one more operation that fails for the same reason.
+func (e *Error) again() *Error {
+	c := *e
+	return &c
 }
 
 // Error returns one line without secrets.

@@ -18,6 +18,8 @@ const (
 	EventControlLost EventKind = "control_lost"
 	// EventRetrying: a sign-in failed and is tried again after Delay. Err says why.
 	EventRetrying EventKind = "retrying"
+	// EventSentOff: the rendezvous does not want this client back; only Resume tries again. Err says why.
+	EventSentOff EventKind = "sent_off"
 	// EventDraining: the rendezvous is going away; the next sign-in follows after Delay.
 	EventDraining EventKind = "draining"
 	// EventNAT: the NAT's behaviour became known. Detail is RFC 4787's word, Addr the mapped address.

@@ -1,6 +1,9 @@
 package client
 
-import "github.com/bradawl/bradawl/protocol/identity"
+import (
+	"github.com/bradawl/bradawl/protocol/identity"
+	"github.com/bradawl/bradawl/protocol/pb"
+)
 
 // PretendIdentity makes c show another certificate to peers than the one that it signed in with.
 func PretendIdentity(c *Client, id *identity.Identity) {
@@ -17,4 +20,9 @@ func Held(c *Client) [4]int {
 	c.sessions.mu.RLock()
 	defer c.sessions.mu.RUnlock()
 	return [4]int{len(c.sessions.byID), len(c.sessions.transactions), len(c.sessions.expected), conns}
+}
+
+// BreakProtocol makes c send what a signed-in client must not.
+func BreakProtocol(c *Client) {
+	c.send(&pb.ClientMessage{Body: &pb.ClientMessage_SignIn{SignIn: &pb.SignIn{}}})
 }

@@ -45,7 +45,11 @@ func (c *Client) supervise(ctl *control) {
 		}
 		ctl.close()
 		<-ctl.lost
-		c.emit(Event{Kind: EventControlLost, Err: context.Cause(ctl.qc.Context())})
+		why := context.Cause(ctl.qc.Context())
+		c.emit(Event{Kind: EventControlLost, Err: why})
+		if e := farewell(why); e != nil && !c.stayAway(e) {
+			return
+		}
 		next := c.signInAgain()
 		if next == nil {
 			return
@@ -88,11 +92,91 @@ func (c *Client) signInAgain() *control {
 			c.fatal(err)
 			return nil
 		}
+		if e, ok := errors.AsType[*Error](err); ok && e.refused && e.Reason != protocol.ReasonLimited {
+			if !c.stayAway(e) {
+				return nil
+			}
+			wait.Reset()
+			continue
+		}
 		delay := wait.NextBackOff()
 		hurry := c.noteSignedOut(err)
 		c.emit(Event{Kind: EventRetrying, Delay: delay, Err: err})
 		if !c.sleep(delay, hurry) {
 			return nil
+		}
+	}
+}
+
+// The codes of section 3 of the specification with which the rendezvous closes a
+// control connection for good.
+const (
+	closeProtocol = 1
+	closeRefused  = 2
+	closeReplaced = 3
+)
+
+// farewell returns the reason if a control connection has ended for one that forbids to come back, else nil.
+func farewell(err error) *Error {
+	app, ok := errors.AsType[*quic.ApplicationError](err)
+	if !ok || !app.Remote {
+		return nil
+	}
+	switch app.ErrorCode {
+	case closeProtocol:
+		return &Error{Reason: protocol.ReasonCanceled, Detail: app.ErrorMessage, Err: ErrProtocol}
+	case closeRefused:
+		if app.ErrorMessage == string(protocol.ReasonLimited) {
+			return nil
+		}
+		return &Error{Reason: protocol.ReasonUnauthorized, Detail: "the rendezvous has sent this client away", Err: err}
+	case closeReplaced:
+		return &Error{Reason: protocol.ReasonCanceled, Err: ErrReplaced}
+	}
+	return nil
+}
+
+// stayAway ends everything that needs the rendezvous, for the reason e, until
+// Resume asks to try again. It reports false when the client is closed instead.
+// Connections to peers stay.
+func (c *Client) stayAway(e *Error) bool {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return false
+	}
+	c.sentOff, c.outErr = e, e
+	resumed := c.hurry.wait()
+	requests := c.requests
+	c.requests = make(map[uint64]request)
+	c.changed.broadcast()
+	c.mu.Unlock()
+	for _, r := range requests {
+		r.refuse(e.again())
+	}
+	c.emit(Event{Kind: EventSentOff, Err: e.again()})
+	select {
+	case <-resumed:
+		return true
+	case <-c.ctx.Done():
+		return false
+	}
+}
+
+// whenSentOff calls stop with the reason when the client is sent off, unless ctx ends before.
+func (c *Client) whenSentOff(ctx context.Context, stop context.CancelCauseFunc) {
+	for {
+		c.mu.Lock()
+		e, changed := c.sentOff, c.changed.wait()
+		c.mu.Unlock()
+		if e != nil {
+			stop(e.again())
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
 		}
 	}
 }
@@ -122,7 +206,8 @@ func (c *Client) noteSignedOut(err error) <-chan struct{} {
 
 // Resume makes sure that the client is signed in: it asks the rendezvous for a
 // sign of life and, if none comes, signs in again at once. Call it after the
-// process was frozen. It fails with the [*Error] of a sign-in that was refused,
+// process was frozen, or to try again when the rendezvous has sent the client
+// off (see [Status]). It fails with the [*Error] of a sign-in that was refused,
 // with server_unreachable if the socket has died, and when ctx ends.
 func (c *Client) Resume(ctx context.Context) error {
 	c.mu.Lock()
@@ -139,7 +224,10 @@ func (c *Client) Resume(ctx context.Context) error {
 	}
 	for first := true; ; first = false {
 		c.mu.Lock()
-		now, dead, refused, closed := c.control, c.dead, c.outErr, c.closed
+		if first || c.sentOff != nil && !c.sentOff.refused { // only an answer to a new sign-in counts
+			c.sentOff = nil
+		}
+		now, dead, refused, closed := c.control, c.dead, c.sentOff, c.closed
 		changed := c.changed.wait()
 		c.hurry.broadcast()
 		c.mu.Unlock()
@@ -150,8 +238,8 @@ func (c *Client) Resume(ctx context.Context) error {
 			return c.askError(deadError(dead), "resume", "")
 		case now != nil && now != ctl:
 			return nil
-		case !first && ReasonOf(refused) == protocol.ReasonUnauthorized:
-			return refused
+		case refused != nil:
+			return c.askError(refused.again(), "resume", "")
 		}
 		select {
 		case <-changed:

@@ -85,6 +85,10 @@ func (c *Client) ask(build func(id uint64) request) error {
 		c.mu.Unlock()
 		return ErrClosed
 	}
+	if e := c.sentOff; e != nil {
+		c.mu.Unlock()
+		return e.again()
+	}
 	r := build(c.nextID())
 	c.requests[r.id()] = r
 	ctl := c.control

@@ -11,6 +11,9 @@ type Status struct {
 	SignedIn bool
 	// SignedOutSince is when it was lost; zero while SignedIn.
 	SignedOutSince time.Time
+	// SentOff is why the client does not sign in again by itself, an [*Error]: it was replaced, its sign-in was
+	// refused, or the rendezvous reports a breach of the protocol. Only [Client.Resume] tries again. Nil otherwise.
+	SentOff error
 	// Observed is our address as the rendezvous last saw it.
 	Observed netip.AddrPort
 	// Local is our address before any NAT.
@@ -44,6 +47,9 @@ func (c *Client) Status() Status {
 		Mapping:        c.nat.mapping,
 		PortPreserved:  c.nat.kept,
 		Conns:          len(c.conns),
+	}
+	if c.sentOff != nil {
+		s.SentOff = c.sentOff
 	}
 	if s.Mapping == "" {
 		s.Mapping = MappingUnknown
