@@ -54,6 +54,13 @@ type sentInit struct {
 
 func (p *path) open() bool { return p.heard || p.answered }
 
+// dialable tells whether large packets may go there. A peer-reflexive address
+// must have answered: a valid INIT alone may be one that somebody has captured
+// and sent on from a forged address.
+func (p *path) dialable() bool {
+	return p.answered || p.heard && p.kind != pb.Candidate_PEER_REFLEXIVE
+}
+
 // punch decides which INITs one attempt sends when, and when it dials. It does
 // no I/O and knows no clock: every method is told the time. It is not safe for
 // concurrent use.
@@ -244,11 +251,11 @@ func (p *punch) dial(now time.Time) (netip.AddrPort, bool) {
 	for _, c := range p.paths {
 		switch {
 		case c.excluded:
-		case c.dials == 0 && (c.open() || len(p.paths) == 1):
+		case c.dials == 0 && (c.dialable() || len(p.paths) == 1 && c.kind != pb.Candidate_PEER_REFLEXIVE):
 			if best == nil || better(c, best) {
 				best = c
 			}
-		case c.dials > 0 && c.open() && !c.redialAt.IsZero() && !now.Before(c.redialAt):
+		case c.dials > 0 && c.dialable() && !c.redialAt.IsZero() && !now.Before(c.redialAt):
 			if best == nil {
 				best = c
 			}
