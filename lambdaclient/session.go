@@ -2,11 +2,19 @@ package lambdaclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/bradawl/bradawl/client"
+	"github.com/bradawl/bradawl/protocol"
 )
+
+// defaultResume bounds the search for the rendezvous after a freeze, as the client's default does that of the first sign-in.
+const defaultResume = 10 * time.Second
+
+var errAway = errors.New("the rendezvous does not answer")
 
 // Session is a function's standing with the rendezvous, kept from invocation to invocation of one execution
 // environment. Lambda runs one invocation of an environment at a time; within it the methods are safe for
@@ -44,7 +52,8 @@ func (s *Session) ColdStart() bool { return s.Invocations() == 1 }
 // anew if it did not; its links to peers may have been lost meanwhile. A SignIn as somebody else
 // closes the client before. The session closes the client; the caller must not.
 //
-// Errors are those of [client.SignIn] and [client.Client.Resume].
+// After a freeze it takes no longer than cfg.SignInTimeout, 10 s if that is zero, to find the rendezvous gone: the error
+// is server_unreachable then, and a later call tries again. Errors are else those of [client.SignIn] and [client.Client.Resume].
 func (s *Session) SignIn(ctx context.Context, cfg client.Config) (*client.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,13 +61,23 @@ func (s *Session) SignIn(ctx context.Context, cfg client.Config) (*client.Client
 		if s.checked {
 			return s.current, nil
 		}
-		err := s.current.Resume(ctx)
+		limit := cfg.SignInTimeout
+		if limit <= 0 {
+			limit = defaultResume
+		}
+		rctx, cancel := context.WithTimeoutCause(ctx, limit, errAway)
+		err := s.current.Resume(rctx)
+		cancel()
 		if err == nil {
 			s.checked = true
 			return s.current, nil
 		}
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("sign in again after the thaw: %w", err)
+		}
+		if errors.Is(err, errAway) { // the client goes on trying; its links to peers may live
+			return nil, &client.Error{Op: "sign in again after the thaw", Reason: protocol.ReasonServerUnreachable,
+				Detail: fmt.Sprintf("no answer within %v", limit)}
 		}
 		// The client cannot be brought back, for example because its token has expired: start afresh.
 	}

@@ -36,6 +36,7 @@ type Server struct {
 	ready    atomic.Bool
 	draining atomic.Bool
 	drained  chan struct{} // closed by Shutdown: Serve is to end
+	stopOne  sync.Once     // closes drained
 	drainOne sync.Once
 	done     chan struct{} // closed when Serve has returned
 }
@@ -174,13 +175,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) stop() {
-	select {
-	case <-s.drained:
-	default:
-		close(s.drained)
-	}
-}
+func (s *Server) stop() { s.stopOne.Do(func() { close(s.drained) }) }
 
 func (s *Server) tlsConfig() *tls.Config {
 	// Any key will do: the token decides, and the peers check the key against the order.
