@@ -60,7 +60,7 @@ type ConnInfo struct {
 	// Dialler is set on the side that is QUIC's client.
 	Dialler bool
 	// Path is the type of the peer's address, in the words of RFC 8445:
-	// "host", "srflx", "prflx" or "relay".
+	// "host", "server_reflexive", "peer_reflexive" or "relayed".
 	Path string
 	// Local and Remote are the addresses in use, as seen from here.
 	Local, Remote netip.AddrPort
@@ -244,17 +244,17 @@ func (c *Conn) opError(ctx context.Context, op string, err error) error {
 	return &Error{Op: op, Peer: c.peer.Name, Err: err}
 }
 
-// pathName is RFC 8445's short name of a candidate's type.
+// pathName is RFC 8445's word for a candidate's type.
 func pathName(t pb.Candidate_Type) string {
 	switch t {
 	case pb.Candidate_HOST:
 		return "host"
 	case pb.Candidate_SERVER_REFLEXIVE:
-		return "srflx"
+		return "server_reflexive"
 	case pb.Candidate_PEER_REFLEXIVE:
-		return "prflx"
+		return "peer_reflexive"
 	case pb.Candidate_RELAYED:
-		return "relay"
+		return "relayed"
 	}
 	return "unknown"
 }

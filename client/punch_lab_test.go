@@ -28,16 +28,16 @@ func TestPeersBehindPairsOfNATs(t *testing.T) {
 		want protocol.Reason
 		path string // a public address may also be known as a host candidate
 	}{
-		{"port-restricted, port-restricted", natlab.PortRestricted(), natlab.PortRestricted(), "", "srflx"},
-		{"without a drop rule", spoilt{}, spoilt{}, "", "srflx"},
-		{"address-restricted, port-restricted", natlab.AddressRestricted(), natlab.PortRestricted(), "", "srflx"},
-		{"full cone, full cone", natlab.FullCone(), natlab.FullCone(), "", "srflx"},
-		{"symmetric, full cone", natlab.Symmetric(), natlab.FullCone(), "", "srflx"},
-		{"full cone, symmetric", natlab.FullCone(), natlab.Symmetric(), "", "prflx"},
-		{"symmetric, address-restricted", natlab.Symmetric(), natlab.AddressRestricted(), "", "srflx"},
-		{"public, port-restricted", public, natlab.PortRestricted(), "", "srflx"},
-		{"symmetric, public", natlab.Symmetric(), public, "", "srflx"},
-		{"public, public", public, public, "", "srflx"},
+		{"port-restricted, port-restricted", natlab.PortRestricted(), natlab.PortRestricted(), "", "server_reflexive"},
+		{"without a drop rule", spoilt{}, spoilt{}, "", "server_reflexive"},
+		{"address-restricted, port-restricted", natlab.AddressRestricted(), natlab.PortRestricted(), "", "server_reflexive"},
+		{"full cone, full cone", natlab.FullCone(), natlab.FullCone(), "", "server_reflexive"},
+		{"symmetric, full cone", natlab.Symmetric(), natlab.FullCone(), "", "server_reflexive"},
+		{"full cone, symmetric", natlab.FullCone(), natlab.Symmetric(), "", "peer_reflexive"},
+		{"symmetric, address-restricted", natlab.Symmetric(), natlab.AddressRestricted(), "", "server_reflexive"},
+		{"public, port-restricted", public, natlab.PortRestricted(), "", "server_reflexive"},
+		{"symmetric, public", natlab.Symmetric(), public, "", "server_reflexive"},
+		{"public, public", public, public, "", "server_reflexive"},
 		{"symmetric, symmetric", natlab.Symmetric(), natlab.Symmetric(), protocol.ReasonMappingVaries, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -59,7 +59,7 @@ type LinkResult struct {
 	Peer string `json:"peer"`
 	// Again is true for links that were made anew after a break.
 	Again bool `json:"again,omitempty"`
-	// Path is the client's word for the path ("host", "srflx", ...); empty if
+	// Path is the client's word for the path ("host", "server_reflexive", ...); empty if
 	// the link failed.
 	Path string `json:"path,omitempty"`
 	// Connect is how long the client took to make the link.

@@ -40,7 +40,7 @@ func TestThroughNATsEveryLinkIsDirect(t *testing.T) {
 			continue
 		}
 		for _, l := range a.Report.Consumer.Links {
-			if l.Failure != "" || l.Path != "srflx" && l.Path != "prflx" {
+			if l.Failure != "" || l.Path != "server_reflexive" && l.Path != "peer_reflexive" {
 				t.Errorf("%s to %s: %+v", a.ID, l.Peer, l)
 			}
 			links++

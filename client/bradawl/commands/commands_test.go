@@ -46,7 +46,7 @@ func TestPingConnectsAndPrintsJSON(t *testing.T) {
 		if _, ok := r["skew_ms"]; !ok {
 			t.Errorf("no skew_ms in %s", line)
 		}
-		if r["nat"] != "endpoint-independent" || r["path"] != "srflx" || len(r["echo_ms"].([]any)) != 2 {
+		if r["nat"] != "endpoint-independent" || r["path"] != "server_reflexive" || len(r["echo_ms"].([]any)) != 2 {
 			t.Errorf("unexpected: %s", line)
 		}
 		for _, key := range []string{"local", "remote"} {
