@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -131,7 +132,7 @@ func TestLosingOneForEverFailsTheJob(t *testing.T) {
 			started(r)
 		}
 	}
-	if !strings.Contains(got, "reduce 0 failed 3 times") {
+	if !strings.Contains(got, "mapper 0 ran 3 times") {
 		t.Errorf("%q", got)
 	}
 	if got := end(t, idle(), lost(reducer(0, 0), 7)); !strings.Contains(got, "mapper 7") {
@@ -142,6 +143,8 @@ func TestLosingOneForEverFailsTheJob(t *testing.T) {
 func TestThroughS3ReducersFollowTheMappers(t *testing.T) {
 	r := idle()
 	r.mode = exchange.S3
+	r.reduces[0], r.reduces[1] = state{}, state{}
+	r.running = 2
 	if got := end(t, r, Attempt{ID: mapper(0, 0)}); got != "" {
 		t.Errorf("after one mapper: %q", got)
 	}
@@ -189,5 +192,125 @@ func TestFunctionErrorsAreOneSentence(t *testing.T) {
 func TestAnEmptyJobIsRefused(t *testing.T) {
 	if _, err := Run(t.Context(), Config{}); !errors.Is(err, ErrFailed) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestThroughS3ARepeatedMapperStartsOnlyTheReducersThatMissIt(t *testing.T) {
+	r := idle()
+	r.mode = exchange.S3
+	end(t, r, Attempt{ID: mapper(0, 0)})
+	r.reduces[0], r.reduces[1] = state{}, state{}
+	r.running = 1
+	end(t, r, Attempt{ID: mapper(1, 0)})
+	started(r)
+	if got := end(t, r, lost(reducer(0, 0), 1, 0)); got != "map1" {
+		t.Errorf("after the loss: %q, want the mapper alone", got)
+	}
+	started(r)
+	if got := end(t, r, Attempt{ID: mapper(1, 1)}); got != "reduce0" {
+		t.Errorf("while reducer 1 is at work: %q", got)
+	}
+	started(r)
+	end(t, r, Attempt{ID: reducer(1, 0)})
+	end(t, r, lost(reducer(0, 1), 0, 0))
+	started(r)
+	if got := end(t, r, Attempt{ID: mapper(0, 1)}); got != "reduce0" {
+		t.Errorf("when reducer 1 is done: %q", got)
+	}
+}
+
+func TestALossOfNobodyKnowsWhomMeansTheNewestAttempt(t *testing.T) {
+	r := idle()
+	end(t, r, Attempt{ID: mapper(0, 0)})
+	if got := end(t, r, lost(reducer(0, 0), 0)); got != "map0 reduce0" {
+		t.Errorf("%q, want the mapper to run again", got)
+	}
+	if got := r.maps[0].replaces; len(got) != 1 || got[0] != 0 {
+		t.Errorf("it replaces %v, want attempt 0", got)
+	}
+	started(r)
+	// The other reducer began before attempt 1 did.
+	late := lost(reducer(1, 0), 0)
+	late.seen = []int{0, 0}
+	if got := end(t, r, late); got != "reduce1" {
+		t.Errorf("%q: attempt 1 is at work already", got)
+	}
+}
+
+func TestAReducerMayLoseAnyNumberOfProducers(t *testing.T) {
+	r := idle()
+	r.maps = make([]state, 9)
+	for i := range r.maps {
+		r.maps[i] = state{attempts: 1, done: true}
+	}
+	r.running = 2
+	for i := range r.maps {
+		if got := end(t, r, lost(reducer(0, i), i, 0)); !strings.HasPrefix(got, "map") {
+			t.Fatalf("after the loss of %d mappers: %q", i+1, got)
+		}
+		started(r)
+	}
+}
+
+func TestAReducerThatKeepsMissingAMapperThatIsThereEnds(t *testing.T) {
+	r := idle()
+	got := ""
+	for n := range 9 {
+		if got = end(t, r, lost(reducer(0, n), 0, 0)); strings.Contains(got, "failed") {
+			return
+		}
+		started(r)
+	}
+	t.Errorf("it goes on for ever: %q", got)
+}
+
+func TestAReplacedMapperIsNotWaitedFor(t *testing.T) {
+	r := idle()
+	var why error
+	r.maps[1].live = map[int]context.CancelCauseFunc{0: func(err error) { why = err }}
+	if got := end(t, r, lost(reducer(0, 0), 1, 0)); got != "map1 reduce0" {
+		t.Errorf("%q", got)
+	}
+	if !errors.Is(why, errReplaced) {
+		t.Errorf("the lost attempt was given up with %v", why)
+	}
+	started(r)
+	before := r.running
+	if got := end(t, r, Attempt{ID: mapper(1, 0), Error: why.Error()}); got != "" || r.maps[1].failures != 0 {
+		t.Errorf("its end starts %q and counts as %d failures", got, r.maps[1].failures)
+	}
+	if r.running != before-1 || r.maps[1].running != 1 {
+		t.Errorf("%d of %d run, %d of the mapper", r.running, before, r.maps[1].running)
+	}
+}
+
+func TestAReplacedMapperThatKeepsItsPlaceUnderALimitFailsInOneLine(t *testing.T) {
+	r := idle()
+	r.cfg.Concurrency, r.limit = 4, 4
+	r.cfg.Policy.TimeToLive = exchange.Never
+	r.maps[1].live = map[int]context.CancelCauseFunc{0: func(error) { t.Error("it was let go") }}
+	end(t, r, Attempt{ID: reducer(1, 0)})
+	if end(t, r, lost(reducer(0, 0), 1, 0)); r.stuck() != nil {
+		t.Errorf("while there is room: %v", r.stuck())
+	}
+	r.running = 4 // the mapper's next attempt, and one of another kind
+	r.queue = r.queue[1:]
+	err := r.stuck()
+	if !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "concurrency of 4: raise it by 1") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestAFailureIsToldAlsoWhileAnotherAttemptIsAtWork(t *testing.T) {
+	r := idle()
+	r.reduces[0].running++
+	r.running++
+	var told []Event
+	r.cfg.OnEvent = func(e Event) { told = append(told, e) }
+	if got := end(t, r, Attempt{ID: reducer(0, 0), Error: "crash"}); got != "" {
+		t.Errorf("it starts %q", got)
+	}
+	if len(told) != 1 || told[0].Kind != TaskFailed || len(r.result.Notes) != 1 {
+		t.Errorf("events %v, notes %q", told, r.result.Notes)
 	}
 }

@@ -163,6 +163,11 @@ type state struct {
 	done     bool // succeeded once
 	queued   bool // waits to be started
 	replaces []int
+	// live ends the wait for each attempt that has not ended; abandoned are
+	// those that were replaced, they count in running no more.
+	live      map[int]context.CancelCauseFunc
+	abandoned map[int]bool
+	missed    map[int]int // how often a reducer lost each mapper
 }
 
 // run is a run at work. One goroutine owns it.
@@ -216,6 +221,9 @@ func (r *run) loop(ctx context.Context) error {
 		for len(r.queue) > 0 && r.running < r.limit {
 			r.start(ctx)
 		}
+		if err := r.stuck(); err != nil {
+			return err
+		}
 		select {
 		case a := <-r.ended:
 			r.take(a)
@@ -229,8 +237,12 @@ func (r *run) loop(ctx context.Context) error {
 	return nil
 }
 
+// enqueueReduces starts the reducers that are neither done nor at work.
 func (r *run) enqueueReduces() {
-	for i := range r.reduces {
+	for i, s := range r.reduces {
+		if s.done || s.running > 0 {
+			continue
+		}
 		r.enqueue(task.ID{Kind: task.Reduce, Index: i})
 	}
 }
@@ -274,19 +286,40 @@ func (r *run) start(ctx context.Context) {
 		p.Hold = r.cfg.Hold(id)
 	}
 	r.emit(Event{Kind: TaskStarted, ID: id})
-	go func() { r.ended <- r.invoke(ctx, p) }()
+	seen := make([]int, len(r.maps))
+	for i := range r.maps {
+		seen[i] = r.maps[i].attempts - 1
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	if s.live == nil {
+		s.live = map[int]context.CancelCauseFunc{}
+	}
+	s.live[id.Attempt] = cancel
+	go func() {
+		a := r.invoke(ctx, p)
+		cancel(nil)
+		a.seen = seen
+		r.ended <- a
+	}()
 }
 
 // take books an attempt that has ended.
 func (r *run) take(a Attempt) {
 	r.running--
-	r.state(a.ID).running--
+	s := r.state(a.ID)
+	delete(s.live, a.Attempt)
+	if !s.abandoned[a.Attempt] {
+		s.running--
+	}
 	r.result.Attempts = append(r.result.Attempts, a)
 }
 
 // handle decides what follows from the end of an attempt.
 func (r *run) handle(a Attempt) error {
 	s := r.state(a.ID)
+	if s.abandoned[a.Attempt] {
+		return nil // what it did is of no use, and that it is replaced was told
+	}
 	if a.Error == "" {
 		if s.done {
 			return nil // its success is recorded already
@@ -309,46 +342,11 @@ func (r *run) handle(a Attempt) error {
 		return r.fail(a, s.failures)
 	}
 	if s.running > 0 || s.queued {
-		return nil // another attempt is at work
+		r.failed(a, a.Error+"; another attempt is at work already")
+		return nil
 	}
 	r.enqueue(a.ID)
 	r.failed(a, fmt.Sprintf("%s; runs again as attempt %d", a.Error, s.attempts))
-	return nil
-}
-
-// handleLost runs a producer again whose data is lost, and the reducer that missed it.
-func (r *run) handleLost(a Attempt) error {
-	if a.lost.Producer < 0 || a.lost.Producer >= len(r.maps) {
-		return fmt.Errorf("%w: %s misses mapper %d, and there is none", ErrFailed, a.ID, a.lost.Producer)
-	}
-	reducer := r.state(a.ID)
-	reducer.failures++
-	if reducer.failures >= r.cfg.MaxAttempts {
-		return r.fail(a, reducer.failures)
-	}
-	id := task.ID{Kind: task.Map, Index: a.lost.Producer}
-	producer := r.state(id)
-	what := fmt.Sprintf("a newer attempt of mapper %d is there", id.Index)
-	for _, attempt := range a.lost.Attempts {
-		if !slices.Contains(producer.replaces, attempt) {
-			producer.replaces = append(producer.replaces, attempt)
-		}
-	}
-	// A newer attempt than those that were seen may be on its way, or done meanwhile.
-	newest := slices.Max(append([]int{-1}, a.lost.Attempts...))
-	newer := producer.attempts-1 > newest && (producer.running > 0 || producer.done) || producer.queued
-	if !newer {
-		if producer.attempts >= r.cfg.MaxAttempts {
-			return r.fail(a, producer.attempts)
-		}
-		producer.done = false
-		r.enqueue(id)
-		what = fmt.Sprintf("mapper %d runs again as attempt %d", id.Index, producer.attempts)
-	}
-	if !reducer.queued && reducer.running == 0 {
-		r.enqueue(a.ID)
-	}
-	r.failed(a, fmt.Sprintf("%s; %s, and the reducer as attempt %d", a.Error, what, reducer.attempts))
 	return nil
 }
 

@@ -34,6 +34,7 @@ type Attempt struct {
 
 	lost  *task.Lost
 	final bool
+	seen  []int // the newest attempt of each mapper when this one was started
 }
 
 // Billing is what Lambda wrote into the REPORT line of the log. It is zero where

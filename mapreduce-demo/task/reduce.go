@@ -11,10 +11,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bradawl/bradawl/lambdaclient/exchange"
+	"github.com/bradawl/bradawl/mapreduce-demo/mapreduce"
 )
 
 // maxRestarts bounds how often a reduce task begins again because a producer's
-// next attempt gave other bytes.
+// next attempt gave other bytes. Damaged bytes are not counted here.
 const maxRestarts = 3
 
 // runReduce merges the partition, commits the output and acknowledges.
@@ -53,13 +54,21 @@ func (t *running) runReduce(ctx context.Context) error {
 	}
 	out := new(spool)
 	defer func() { out.Close() }()
-	for {
+	for differed := 0; ; {
 		err := t.merge(ctx, consumer, out)
-		var restart *exchange.RestartError
 		if err == nil {
 			break
 		}
-		if !errors.As(err, &restart) || t.report.Restarts == maxRestarts {
+		again := false
+		if restart := (*exchange.RestartError)(nil); errors.As(err, &restart) {
+			again = differed < maxRestarts
+			differed++
+		} else if damaged := (*exchange.ChecksumError)(nil); errors.As(err, &damaged) {
+			// No bound is needed: a source that gave wrong bytes twice is not asked
+			// again, and when none is left the producer is lost.
+			again = true
+		}
+		if !again {
 			return err
 		}
 		t.report.Restarts++
@@ -126,6 +135,32 @@ func (t *running) merge(ctx context.Context, consumer *exchange.Consumer, out *s
 	waited := blocked.total
 	t.report.Phases.Transfer += waited
 	t.report.Phases.Reduce += max(0, time.Since(start)-waited)
+	if err != nil {
+		err = verdict(ctx, err, sources)
+	}
+	return err
+}
+
+// verdict says what a failed reduction is due to. What a partition gives is
+// provisional until its end, where it is found whole or not. Wrong bytes may make
+// no sense before that, to the merge or to the job. So the partition in question,
+// or each if that is not known, is read to its end, and what is said there counts.
+func verdict(ctx context.Context, err error, sources []*source) error {
+	var run *mapreduce.RunError
+	switch {
+	case ctx.Err() != nil:
+		return err
+	case errors.As(err, &run):
+		if !errors.Is(err, mapreduce.ErrCorrupt) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return err // it is the partition's own word
+		}
+		sources = sources[run.Run : run.Run+1]
+	}
+	for _, s := range sources {
+		if _, end := io.Copy(io.Discard, s.Reader); end != nil {
+			return end
+		}
+	}
 	return err
 }
 

@@ -1,0 +1,97 @@
+package driver_test
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/bradawl/bradawl/lambdaclient/exchange"
+	"github.com/bradawl/bradawl/mapreduce-demo/stage"
+	"github.com/bradawl/bradawl/mapreduce-demo/task"
+)
+
+// damage changes the only object of a mapper's partitions, or its commit record.
+func (b *bench) damage(mapper int, suffix string, change func([]byte)) {
+	b.t.Helper()
+	prefix := fmt.Sprintf("%s/shuffle/%d/", b.cfg.Run, mapper)
+	bucket := b.stage.Store.Bucket()
+	list, err := b.stage.S3.Client().ListObjectsV2(b.ctx, &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &prefix})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, o := range list.Contents {
+		if !strings.HasSuffix(*o.Key, suffix) {
+			continue
+		}
+		text := []byte(b.object(*o.Key))
+		change(text)
+		if err := b.stage.Store.Put(b.ctx, *o.Key, text); err != nil {
+			b.t.Fatal(err)
+		}
+		return
+	}
+	b.t.Fatalf("no object %s...%s", prefix, suffix)
+}
+
+func TestADamagedObjectRunsTheMapperAgain(t *testing.T) {
+	for _, test := range []struct {
+		name, suffix string
+		change       func([]byte)
+	}{
+		{"a byte of the merge's structure", ".data", func(b []byte) { b[0] ^= 0xff }},
+		{"a byte in the middle", ".data", func(b []byte) { b[len(b)/4] ^= 0x01 }},
+		{"the commit record", "commit", func(b []byte) { b[0] = '?' }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, stage.Loopback, 2, 2, exchange.S3, prose(t, 2, 2000, 1000))
+			b.cfg.Hold = func(id task.ID) []task.Point {
+				if id.Kind == task.Reduce && id.Attempt == 0 {
+					return []task.Point{task.Opening}
+				}
+				return nil
+			}
+			done := b.start()
+			b.at(task.ID{Kind: task.Reduce}, task.Opening)
+			b.at(task.ID{Kind: task.Reduce, Index: 1}, task.Opening)
+			b.damage(1, test.suffix, test.change)
+			b.release(task.Reduce, 0, task.Opening)
+			b.release(task.Reduce, 1, task.Opening)
+			result := b.finish(done)
+			if got := attempts(result, task.Map, 1); len(got) != 2 {
+				t.Errorf("%d attempts of the mapper, want 2", len(got))
+			}
+			if got := attempts(result, task.Reduce, 0); len(got) != 2 {
+				t.Errorf("%d attempts of the reducer, want 2", len(got))
+			}
+		})
+	}
+}
+
+// TestAStoppedMapperIsReplacedAlthoughItsInvocationGoesOn: as many tasks as there
+// is room for, and one that neither works nor ends.
+func TestAStoppedMapperIsReplacedAlthoughItsInvocationGoesOn(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, stage.Loopback, 2, 1, exchange.Auto, prose(t, 2, 2000, 1000))
+	b.cfg.Hold = func(id task.ID) []task.Point {
+		if id.Kind == task.Reduce && id.Attempt == 0 {
+			return []task.Point{task.Opening}
+		}
+		return nil
+	}
+	done := b.start()
+	victim := task.ID{Kind: task.Map}
+	environment := b.at(victim, task.Served)
+	b.at(task.ID{Kind: task.Reduce}, task.Opening)
+	if err := b.stage.Lambda.Kill(environment, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	b.release(task.Reduce, 0, task.Opening)
+	result := b.finish(done)
+	if got := attempts(result, task.Map, 0); len(got) != 2 {
+		t.Errorf("%d attempts of the mapper, want 2", len(got))
+	}
+}
