@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/bradawl/bradawl/mapreduce-demo/store"
@@ -40,20 +41,36 @@ func (b Bucket) Check(ctx context.Context) error {
 
 // Deliver copies the parts and adds the marker.
 func (b Bucket) Deliver(ctx context.Context, parts []Part, success string) (err error) {
-	var written []string
+	var written []string // in the order in which they are to go
 	defer func() {
 		if err != nil {
-			// Also after an interruption nothing is to look whole.
-			_ = b.Store.Delete(context.WithoutCancel(ctx), written...)
+			// Also after an interruption nothing is to look whole: the marker goes first.
+			// Without it gone the parts stay, as they are then all there.
+			ctx := context.WithoutCancel(ctx)
+			for _, key := range written {
+				if b.Store.Delete(ctx, key) != nil && key == b.key(success) {
+					return
+				}
+			}
 		}
 	}()
 	for _, part := range parts {
-		if err := b.copy(ctx, part); err != nil {
+		fresh, err := b.copy(ctx, part)
+		if fresh || err != nil {
+			// After an error nobody knows whether it is there.
+			written = append(written, b.key(part.Name))
+		}
+		if err == nil && !fresh {
+			err = fmt.Errorf("write output %s: somebody else has written %s meanwhile", b, part.Name)
+		}
+		if err != nil {
 			return err
 		}
-		written = append(written, b.key(part.Name))
 	}
-	fresh, err := b.Store.PutOnce(ctx, b.key(success), strings.NewReader(""), 0)
+	fresh, err := b.Store.PutOwn(ctx, b.key(success), strings.NewReader(""), 0)
+	if fresh || err != nil {
+		written = slices.Insert(written, 0, b.key(success))
+	}
 	if err == nil && !fresh {
 		err = fmt.Errorf("write output %s: somebody else has written there meanwhile", b)
 	}
@@ -61,15 +78,15 @@ func (b Bucket) Deliver(ctx context.Context, parts []Part, success string) (err 
 }
 
 // copy stores one part by way of a file, since S3 wants to know length and checksum first.
-func (b Bucket) copy(ctx context.Context, part Part) error {
+func (b Bucket) copy(ctx context.Context, part Part) (fresh bool, err error) {
 	body, size, err := part.Open(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer body.Close()
 	f, err := os.CreateTemp("", "part-*")
 	if err != nil {
-		return fmt.Errorf("write output %s: %w", b, err)
+		return false, fmt.Errorf("write output %s: %w", b, err)
 	}
 	defer f.Close()
 	defer os.Remove(f.Name())
@@ -81,11 +98,7 @@ func (b Bucket) copy(ctx context.Context, part Part) error {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		return fmt.Errorf("write output %s: %s: %w", b, part.Name, err)
+		return false, fmt.Errorf("write output %s: %s: %w", b, part.Name, err)
 	}
-	fresh, err := b.Store.PutOnce(ctx, b.key(part.Name), f, size)
-	if err == nil && !fresh {
-		err = fmt.Errorf("write output %s: somebody else has written %s meanwhile", b, part.Name)
-	}
-	return err
+	return b.Store.PutOwn(ctx, b.key(part.Name), f, size)
 }

@@ -88,6 +88,42 @@ func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
 	return false, s.fail("look for", key, err)
 }
 
+// PutOwn stores an object of up to 5 GiB where nobody else has stored another one.
+// That the same bytes are there already is no error: S3 may have stored them and
+// its answer got lost, and then the next try is refused. written is false if the
+// object that is there is another one.
+func (s *Store) PutOwn(ctx context.Context, key string, body io.ReadSeeker, size int64) (written bool, err error) {
+	if written, err = s.PutOnce(ctx, key, body, size); err != nil || written {
+		return written, err
+	}
+	if _, err := body.Seek(0, io.SeekStart); err != nil {
+		return false, s.fail("compare", key, err)
+	}
+	there, stored, err := s.Get(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	defer there.Close()
+	if stored != size {
+		return false, nil
+	}
+	a, b := make([]byte, 64<<10), make([]byte, 64<<10)
+	for left := size; left > 0; {
+		n := min(left, int64(len(a)))
+		if _, err := io.ReadFull(body, a[:n]); err != nil {
+			return false, s.fail("compare", key, err)
+		}
+		if _, err := io.ReadFull(there, b[:n]); err != nil {
+			return false, s.fail("compare", key, err)
+		}
+		if !bytes.Equal(a[:n], b[:n]) {
+			return false, nil
+		}
+		left -= n
+	}
+	return true, nil
+}
+
 // Get begins to read a whole object. Close the body.
 func (s *Store) Get(ctx context.Context, key string) (body io.ReadCloser, size int64, err error) {
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key})
