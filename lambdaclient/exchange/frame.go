@@ -89,7 +89,6 @@ const (
 	refusedOther   = 1 // the request is not for this producer or this peer
 	refusedAttempt = 2 // another attempt is asked for
 	refusedRange   = 3 // the offset is beyond the partition's end
-	refusedClosing = 4 // the producer is leaving
 )
 
 // castagnoli is a function rather than a variable: the table is made once by hash/crc32.

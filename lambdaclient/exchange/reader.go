@@ -39,6 +39,8 @@ type Reader struct {
 	begun time.Time
 	wait  time.Duration
 
+	use sync.Mutex // held by Read, and by Close once it has told Read to end
+
 	mu  sync.Mutex
 	src Source
 }
@@ -78,15 +80,22 @@ func (r *Reader) Source() Source {
 	return r.src
 }
 
-// Close ends the read. It may be called at any time, also during a Read and
-// more than once.
+// Close ends the read, and frees its stream or its connection to S3 before it
+// returns. It may be called at any time, also during a Read, which then ends
+// with ErrClosed, and more than once.
 func (r *Reader) Close() error {
 	r.cancel(ErrClosed)
+	r.unhook()
+	r.use.Lock()
+	defer r.use.Unlock()
+	r.drop()
 	return nil
 }
 
 // Read hands on bytes as they arrive.
 func (r *Reader) Read(p []byte) (int, error) {
+	r.use.Lock()
+	defer r.use.Unlock()
 	if len(p) == 0 {
 		return 0, r.err
 	}

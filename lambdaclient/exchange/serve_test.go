@@ -255,3 +255,28 @@ func TestParsePeerName(t *testing.T) {
 		}
 	}
 }
+
+func TestCloseFreesTheReadAtOnce(t *testing.T) {
+	for _, mode := range []Mode{Direct, S3} {
+		t.Run(string(mode), func(t *testing.T) {
+			f := newFixture(t, mode, 1, 1)
+			p := f.producer(0, 0)
+			c := f.consumer(0, 0)
+			fill(t, p, bytesOf(1_000_000, "x"))
+			finish(t, p)
+			r := open(t, c, 0)
+			if _, err := r.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if r.feed != nil || r.unhook() {
+				t.Error("after Close the read still holds its source, or hangs on its consumer")
+			}
+			if err := r.Close(); err != nil {
+				t.Errorf("the second time: %v", err)
+			}
+		})
+	}
+}

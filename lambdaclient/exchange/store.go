@@ -21,6 +21,11 @@ import (
 
 // S3Store is where the partitions go on S3. It may be shared by producers and
 // consumers, also at the same time. Do not copy it after its first use.
+//
+// Nothing is ever deleted: neither what a job has written nor the ".data" objects
+// that no commit record names, which attempts leave that lost the race for it or
+// ended before it. Give the bucket a lifecycle rule that expires objects below
+// Prefix after the longest job, and one that aborts incomplete multipart uploads.
 type S3Store struct {
 	// Client makes the requests. Each producer and consumer counts its own.
 	// Its retries count, too: they back off from 503 SlowDown.

@@ -118,8 +118,8 @@ func Summarize(result *driver.Result, prices cost.Prices, own store.Usage, serve
 	}
 	counted := store.Usage{}
 	counted.Add(own)
-	for op, c := range own {
-		s.control(op, c)
+	for _, c := range own {
+		s.control(c)
 	}
 	phases := newPhases()
 	linked := map[[2]int]bool{}
@@ -142,7 +142,7 @@ func Summarize(result *driver.Result, prices cost.Prices, own store.Usage, serve
 			case "PutObject":
 				s.Paths.Output.add(c.Requests, c.Bytes)
 			default:
-				s.control(op, c)
+				s.control(c)
 			}
 		}
 		if m := a.Report.Map; m != nil && a.Error == "" {
@@ -192,7 +192,7 @@ func Summarize(result *driver.Result, prices cost.Prices, own store.Usage, serve
 	return s
 }
 
-func (s *Summary) control(_ string, c store.Count) { s.Paths.Control.add(c.Requests, c.Bytes) }
+func (s *Summary) control(c store.Count) { s.Paths.Control.add(c.Requests, c.Bytes) }
 
 // shuffleS3 books what an exchange asked of S3.
 func (s *Summary) shuffleS3(counted store.Usage, u exchange.S3Usage) {
