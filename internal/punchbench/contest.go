@@ -73,7 +73,7 @@ func measure(o options, s scenario) (_ *result, err error) {
 			}
 		}
 	}
-	r.S, r.P = own.serverRTT, own.peerRTT
+	r.S, r.P, r.Stages = own.serverRTT, own.peerRTT, own.stages.breakdown()
 	r.evaluate()
 	return r, nil
 }

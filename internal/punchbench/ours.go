@@ -23,6 +23,7 @@ type ours struct {
 	serving sync.WaitGroup
 
 	serverRTT, peerRTT time.Duration // the smallest seen
+	stages             stages
 }
 
 func newOurs(w *world) (*ours, error) {
@@ -97,7 +98,8 @@ func (o *ours) signIn(ctx context.Context, h *natlab.Host, name string, id *iden
 func (o *ours) name() string { return "bradawl" }
 
 func (o *ours) attempt(ctx context.Context, start func()) (sample, error) {
-	a, err := o.signIn(ctx, o.w.a, "a", o.id, nil)
+	var steps steps
+	a, err := o.signIn(ctx, o.w.a, "a", o.id, steps.note)
 	if err != nil {
 		return sample{}, err
 	}
@@ -126,6 +128,7 @@ func (o *ours) attempt(ctx context.Context, start func()) (sample, error) {
 	if err := conn.Proven(ctx); err != nil {
 		return sample{}, err
 	}
+	o.stages.add(began, got.stream, &steps)
 	o.serverRTT, o.peerRTT = smaller(o.serverRTT, rtt), smaller(o.peerRTT, conn.MinRTT())
 	return got, nil
 }

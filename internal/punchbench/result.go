@@ -63,6 +63,8 @@ type result struct {
 	Rows []*row        `json:"rows"`
 	// Limits are S+P, S+B and S+2B in milliseconds; B is the bare baseline's median to a usable stream.
 	Limits map[string]float64 `json:"limits_ms,omitempty"`
+	// Stages is where our own time goes.
+	Stages *breakdown `json:"stages,omitempty"`
 }
 
 func (r *result) evaluate() {
@@ -99,6 +101,9 @@ func (r *result) String() string {
 	fmt.Fprintf(&b, "S %.2f, P %.2f, S+P %.2f", inMS(r.S), inMS(r.P), r.Limits["S+P"])
 	if _, ok := r.Limits["B"]; ok {
 		fmt.Fprintf(&b, ", B %.2f, S+B %.2f, S+2B %.2f", r.Limits["B"], r.Limits["S+B"], r.Limits["S+2B"])
+	}
+	if r.Stages != nil {
+		fmt.Fprintf(&b, "\n%s", r.Stages)
 	}
 	return b.String() + "\n"
 }
