@@ -10,6 +10,10 @@ import (
 	"github.com/bradawl/bradawl/protocol"
 )
 
+// warm is how long both sides are signed in before the first measurement: the
+// estimate of the rendezvous's clock takes some round trips where they vary.
+const warm = 5 * time.Second
+
 // firsts notes when each side of each session sent its first INIT of the first attempt.
 type firsts struct {
 	mu sync.Mutex
@@ -92,6 +96,7 @@ func measureSkew(o options, s scenario) (_ *skewResult, err error) {
 		return nil, err
 	}
 	defer a.Close()
+	time.Sleep(warm)
 	once := func(opts ...client.ConnectOption) (time.Duration, error) {
 		ctx, cancel := context.WithTimeout(ctx, o.timeout)
 		defer cancel()
