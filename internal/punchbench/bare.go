@@ -40,7 +40,7 @@ func newBare(w *world) (contestant, error) { return makeBare(w, bareName, nil) }
 
 // newBareX25519 has a ClientHello of one packet.
 func newBareX25519(w *world) (contestant, error) {
-	return makeBare(w, bareName+", X25519", []tls.CurveID{tls.X25519})
+	return makeBare(w, bareName+" X25519", []tls.CurveID{tls.X25519})
 }
 
 func makeBare(w *world, title string, curves []tls.CurveID) (contestant, error) {

@@ -14,8 +14,8 @@ import (
 // contestant connects a to b.
 type contestant interface {
 	name() string
-	// attempt makes one fresh connection. It calls ready for what is prepared
-	// before the call, which is not measured.
+	// attempt makes one fresh connection. It calls start when all is prepared
+	// and the time begins to count.
 	attempt(ctx context.Context, start func()) (sample, error)
 	close() error
 }
