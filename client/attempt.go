@@ -108,22 +108,40 @@ func (a *attempt) step(now time.Time) {
 		a.tids = append(a.tids, i.tid)
 	}
 	a.mu.Unlock()
-	for _, i := range inits {
-		a.sendInit(i)
+	if !dial {
+		a.sendInits(inits)
+		return
 	}
-	if dial {
-		a.c.wg.Go(func() { a.dial(to) })
+	// The first flight opens the hole as well as an INIT does, and is what the connection waits for: no packet goes
+	// before it. The scheduler runs the newest goroutine first.
+	if len(inits) > 0 {
+		a.expectAnswers(inits)
+		a.c.wg.Go(func() { a.writeInits(inits) })
+	}
+	a.c.wg.Go(func() { a.dial(to) })
+}
+
+func (a *attempt) sendInits(inits []outInit) {
+	a.expectAnswers(inits)
+	a.writeInits(inits)
+}
+
+// expectAnswers is not called with the lock held.
+func (a *attempt) expectAnswers(inits []outInit) {
+	for _, i := range inits {
+		a.c.sessions.sent(i.tid, a)
 	}
 }
 
-func (a *attempt) sendInit(i outInit) {
-	b, err := protocol.AppendInit(nil, i.tid, a.s.id, a.c.cfg.Name, a.key)
-	if err != nil {
-		return // the name was checked at sign-in
+func (a *attempt) writeInits(inits []outInit) {
+	for _, i := range inits {
+		b, err := protocol.AppendInit(nil, i.tid, a.s.id, a.c.cfg.Name, a.key)
+		if err != nil {
+			return // the name was checked at sign-in
+		}
+		a.c.write(b, i.to)
+		a.c.emit(Event{Kind: EventInitOut, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: i.to})
 	}
-	a.c.sessions.sent(i.tid, a)
-	a.c.write(b, i.to)
-	a.c.emit(Event{Kind: EventInitOut, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: i.to})
 }
 
 // poke makes run look at the state again.
@@ -159,9 +177,7 @@ func (a *attempt) heard(now time.Time, from netip.AddrPort, r protocol.Request) 
 	if b, err := protocol.AppendBindingResponse(nil, r.TransactionID, from, &a.key); err == nil {
 		a.c.write(b, from)
 	}
-	for _, i := range also {
-		a.sendInit(i)
-	}
+	a.sendInits(also)
 	a.c.emit(Event{Kind: EventInitIn, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: from})
 	a.step(now)
 	a.poke()
@@ -197,6 +213,7 @@ func (a *attempt) run() {
 		a.step(now)
 		a.mu.Lock()
 		over, err, conn, next, deadline := a.over, a.err, a.conn, a.p.next(), a.p.deadline
+		fires := a.p.firstOut.IsZero() && next.Equal(a.p.fire)
 		a.mu.Unlock()
 		switch {
 		case over && err == nil:
@@ -210,7 +227,14 @@ func (a *attempt) run() {
 			a.fail(a.failure())
 			continue
 		}
-		timer.Reset(max(minPause, next.Sub(now)))
+		pause := max(minPause, next.Sub(now))
+		if fires { // the two sides must meet here, so timers are not good enough
+			if pause = next.Sub(now) - timerSlack; pause <= 0 {
+				sleepUntil(next)
+				continue
+			}
+		}
+		timer.Reset(pause)
 		select {
 		case <-timer.C:
 		case <-a.wake:

@@ -12,6 +12,11 @@ import (
 const (
 	clockBurst    = 4
 	clockBurstGap = 5 * time.Millisecond
+	// clockMore is how many pings follow the burst, at least clockMoreGap apart, on a way whose round trips differ by more than
+	// clockSteady: there the smallest of a few is still far from what the way really takes.
+	clockMore     = 16
+	clockMoreGap  = 25 * time.Millisecond
+	clockSteady   = 2 * time.Millisecond
 	clockInterval = 2 * time.Second
 	// clockRetry is the interval while a ping is unanswered.
 	clockRetry = 500 * time.Millisecond
@@ -25,6 +30,23 @@ type pings struct {
 	last    uint32
 	missed  int // since the last reply
 	waiting map[uint32]chan time.Duration
+	least   time.Duration // of all round trips; 0: none yet
+	most    time.Duration
+}
+
+// vary tells whether the round trips so far differ by more than clockSteady.
+func (p *pings) vary() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.most-p.least > clockSteady
+}
+
+// note takes in a round trip. The lock is held.
+func (p *pings) note(rtt time.Duration) {
+	if p.least == 0 || rtt < p.least {
+		p.least = rtt
+	}
+	p.most = max(p.most, rtt)
 }
 
 // ping sends one clock request. reply, if not nil, takes its round trip; it must hold one.
@@ -62,6 +84,9 @@ func (ctl *control) keepTime() {
 			return
 		case n < clockBurst:
 			timer.Reset(clockBurstGap)
+		case n == clockBurst || n < clockBurst+clockMore && missed <= 2 && ctl.pings.vary():
+			// A round trip apart at least: most of the replies are here by then.
+			timer.Reset(max(clockMoreGap, 3*ctl.qc.ConnectionStats().SmoothedRTT/2))
 		case missed > 1:
 			timer.Reset(clockRetry)
 		default:
@@ -89,6 +114,7 @@ func (ctl *control) readDatagrams() {
 		var reply chan time.Duration
 		if known {
 			p.missed = 0
+			p.note(s.RTT())
 			reply = p.waiting[r.ID]
 			delete(p.waiting, r.ID)
 		}

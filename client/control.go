@@ -83,6 +83,8 @@ func controlQUIC() *quic.Config {
 		MaxIdleTimeout:       controlIdle,
 		KeepAlivePeriod:      controlIdle / 3,
 		EnableDatagrams:      true,
+		// As at the server: messages are small, and probes would only stand in the way of the first connects.
+		DisablePathMTUDiscovery: true,
 		// A server opens no streams.
 		MaxIncomingStreams:    -1,
 		MaxIncomingUniStreams: -1,

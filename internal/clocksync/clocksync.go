@@ -10,7 +10,7 @@ import (
 )
 
 // DefaultWindow is how many samples a Clock keeps when New is given none.
-const DefaultWindow = 16
+const DefaultWindow = 32
 
 // Sample is one ping. T1 and T4 are read off the local clock by Clock.Now when
 // the request leaves and the reply arrives, T2 and T3 off the server's when the

@@ -181,17 +181,20 @@ func TestFireTimes(t *testing.T) {
 	for _, tc := range []struct {
 		name       string
 		rttA, rttB time.Duration
+		deviationB time.Duration
 		exact      bool
 		want       time.Duration // after now; 0: as the order comes in
 	}{
-		{"as the order comes in", 10 * time.Millisecond, 200 * time.Millisecond, false, 0},
-		{"exact", 10 * time.Millisecond, 200 * time.Millisecond, true, 110 * time.Millisecond},
-		{"ways too different for the window", 0, 600 * time.Millisecond, false, 310 * time.Millisecond},
+		{"as the order comes in", 10 * time.Millisecond, 200 * time.Millisecond, 10 * time.Millisecond, false, 0},
+		{"exact", 10 * time.Millisecond, 200 * time.Millisecond, 0, true, 110 * time.Millisecond},
+		{"exact, on a way that varies", 10 * time.Millisecond, 200 * time.Millisecond, 10 * time.Millisecond, true, 130 * time.Millisecond},
+		{"exact, on a way not yet known", 10 * time.Millisecond, 200 * time.Millisecond, 100 * time.Millisecond, true, 210 * time.Millisecond},
+		{"ways too different for the window", 0, 600 * time.Millisecond, 0, false, 310 * time.Millisecond},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inLab(t, func(t *testing.T, l *groupLab) {
 				a, b := l.enter("a", ""), l.enter("b", "")
-				a.rtt, b.rtt = tc.rttA, tc.rttB
+				a.rtt, b.rtt, b.wobble = tc.rttA, tc.rttB, tc.deviationB
 				a.handle(&pb.ClientMessage{Body: &pb.ClientMessage_Connect{Connect: &pb.Connect{RequestId: 1, Peer: "b", Exact: tc.exact}}})
 				oa, ob := a.order(), b.order()
 				want := int64(0)

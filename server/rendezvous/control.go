@@ -62,6 +62,8 @@ func (c *control) enqueue(m *pb.ServerMessage) {
 
 func (c *control) roundTrip() time.Duration { return c.conn.ConnectionStats().SmoothedRTT }
 
+func (c *control) deviation() time.Duration { return c.conn.ConnectionStats().MeanDeviation }
+
 func (c *control) shut(code closeCode, detail string) {
 	switch code {
 	case closeSlow:

@@ -58,12 +58,14 @@ type peer struct {
 	*member
 	l      *groupLab
 	rtt    time.Duration
+	wobble time.Duration // the deviation of rtt
 	sent   []*pb.ServerMessage
 	closed []closeCode
 }
 
 func (p *peer) enqueue(m *pb.ServerMessage)   { p.sent = append(p.sent, m) }
 func (p *peer) roundTrip() time.Duration      { return p.rtt }
+func (p *peer) deviation() time.Duration      { return p.wobble }
 func (p *peer) shut(code closeCode, _ string) { p.closed = append(p.closed, code) }
 func (p *peer) handle(m *pb.ClientMessage)    { p.l.g.handle(p.member, m, time.Now()) }
 func (p *peer) leave()                        { p.l.g.exit(p.member, time.Now()) }

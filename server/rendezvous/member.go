@@ -15,6 +15,8 @@ type link interface {
 	enqueue(*pb.ServerMessage)
 	// roundTrip is the current estimate; 0 if there is none.
 	roundTrip() time.Duration
+	// deviation is how much round trips differ from that, on average.
+	deviation() time.Duration
 	// shut closes the control connection with a code and a word for people.
 	shut(code closeCode, detail string)
 }

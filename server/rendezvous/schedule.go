@@ -30,6 +30,13 @@ type pace struct {
 // oneWay estimates the way between the server and a peer.
 func oneWay(m *member) time.Duration { return m.link.roundTrip() / 2 }
 
+// latest estimates how long an order to a peer may well be on its way: four mean deviations of the way, which is two of the
+// round trip, above its mean; but never more than twice the mean, as the first deviation that QUIC assumes is half a round trip.
+func latest(m *member) time.Duration {
+	way := oneWay(m)
+	return way + min(2*m.link.deviation(), way)
+}
+
 func slowest(s *session) time.Duration { return max(oneWay(s.sides[0].m), oneWay(s.sides[1].m)) }
 
 // schedule sets the fire time of the current attempt and how long it lasts, and
@@ -37,12 +44,13 @@ func slowest(s *session) time.Duration { return max(oneWay(s.sides[0].m), oneWay
 //
 // Firing as the order comes in costs no waiting. The peers then fire as far
 // apart as their ways to the server differ, which must stay well below the
-// window. Retries and exact sessions have one common instant.
+// window. Retries and exact sessions have one common instant, which neither's order
+// should miss however much its way varies.
 func (g *group) schedule(s *session, p *pace, now time.Time) time.Time {
 	a, b := oneWay(s.sides[0].m), oneWay(s.sides[1].m)
 	s.giveUp = g.attemptTimeout + 4*(a+b) + time.Duration(s.burst)*handshakeCost
 	arrival := now.Add(max(a, b))
-	common := arrival.Add(fireMargin)
+	common := now.Add(max(latest(s.sides[0].m), latest(s.sides[1].m)) + fireMargin)
 	switch {
 	case p != nil && !p.base.IsZero():
 		common = p.base.Add(time.Duration(p.slot) * paceSlot)
