@@ -1,6 +1,12 @@
 package client
 
-import "github.com/bradawl/bradawl/protocol/identity"
+import (
+	"net"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/bradawl/bradawl/protocol/identity"
+)
 
 // PretendIdentity makes c show another certificate to peers than the one that it signed in with.
 func PretendIdentity(c *Client, id *identity.Identity) {
@@ -18,3 +24,12 @@ func Held(c *Client) [4]int {
 	defer c.sessions.mu.RUnlock()
 	return [4]int{len(c.sessions.byID), len(c.sessions.transactions), len(c.sessions.expected), conns}
 }
+
+// DefaultQUIC is the configuration of links between peers of a client without settings of its own.
+func DefaultQUIC() *quic.Config {
+	return peerQUICConfig(settings{Config: Config{KeepAlive: defaultKeepAlive, MaxStreamWindow: defaultMaxStreamWindow,
+		MaxConnWindow: defaultMaxConnWindow, MaxStreams: defaultMaxStreams}})
+}
+
+// ReceiveCoalesced is what a client makes of its socket.
+func ReceiveCoalesced(pc net.PacketConn) net.PacketConn { return receiveCoalesced(pc) }
