@@ -270,3 +270,34 @@ func BenchmarkThroughput(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkThroughputKnobs sets one thing at a time and puts each beside bare quic-go with the client's windows.
+func BenchmarkThroughputKnobs(b *testing.B) {
+	t := newTrack(b)
+	with := func(change func(*quic.Config)) *quic.Config {
+		c := client.DefaultQUIC()
+		change(c)
+		return c
+	}
+	joined := client.ReceiveCoalesced
+	rivals := []*rival{
+		t.bare("bare", client.DefaultQUIC(), nil),
+		t.bare("GRO", client.DefaultQUIC(), joined),
+		t.bare("GRO,largest-packets-at-once", with(func(c *quic.Config) { c.InitialPacketSize = 1452 }), joined),
+		t.bare("GRO,quic-go's-windows", &quic.Config{KeepAlivePeriod: 4 * time.Second}, joined),
+		t.bare("GRO,windows-full-at-once", with(func(c *quic.Config) {
+			c.InitialStreamReceiveWindow, c.InitialConnectionReceiveWindow = c.MaxStreamReceiveWindow, c.MaxConnectionReceiveWindow
+		}), joined),
+		t.bare("GRO,small-packets", with(func(c *quic.Config) { c.InitialPacketSize, c.DisablePathMTUDiscovery = 1200, true }), joined),
+		t.bare("GRO,writes-4-KiB", client.DefaultQUIC(), joined),
+		t.bare("GRO,writes-32-KiB", client.DefaultQUIC(), joined),
+		t.bare("GRO,writes-1-MiB", client.DefaultQUIC(), joined),
+	}
+	rivals[6].chunk, rivals[7].chunk, rivals[8].chunk = 4<<10, 32<<10, 1<<20
+	b.Setenv("QUIC_GO_DISABLE_ECN", "true")
+	rivals = append(rivals, t.bare("GRO,no-ECN", client.DefaultQUIC(), joined))
+	b.Setenv("QUIC_GO_DISABLE_ECN", "")
+	b.Setenv("QUIC_GO_DISABLE_GSO", "true")
+	rivals = append(rivals, t.bare("GRO,no-GSO", client.DefaultQUIC(), joined))
+	race(b, 1, rivals)
+}
