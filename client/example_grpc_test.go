@@ -31,6 +31,7 @@ func ExampleConn_DialStream_grpc() {
 	// On alice's side. "passthrough" keeps gRPC from resolving a name that only the dialler knows.
 	cc, err := grpc.NewClient("passthrough:///bob",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return here.DialStream(ctx) }),
+		grpc.WithWriteBufferSize(128<<10), // large writes are faster
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		fmt.Println(err)

@@ -29,7 +29,7 @@ func ExampleConn_Listener_http() {
 	// On alice's side: whatever the URL's host is, requests go to bob.
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return here.DialStream(ctx)
-	}}
+	}, WriteBufferSize: 128 << 10} // large writes are faster
 	defer transport.CloseIdleConnections()
 	httpClient := &http.Client{Transport: transport}
 

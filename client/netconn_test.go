@@ -96,6 +96,31 @@ func TestAStreamsErrorsSayWhoEndedWhat(t *testing.T) {
 	}
 }
 
+func TestCopyingToAStreamWritesLargePieces(t *testing.T) {
+	a, b := pair(t)
+	out, in := streams(t, a, b.Listener())
+	const n = 3<<20 + 1
+	go func() {
+		_, _ = io.Copy(out, io.LimitReader(zeros{}, n))
+		_ = out.Close()
+	}()
+	got, err := io.Copy(io.Discard, in)
+	if got != n || err != nil {
+		t.Errorf("%d bytes of %d, %v", got, n, err)
+	}
+	if _, ok := out.(io.ReaderFrom); !ok {
+		t.Error("io.Copy chooses the pieces")
+	}
+}
+
+// zeros never ends.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
 func TestManyStreamsAndDatagramsShareAConnection(t *testing.T) {
 	a, b := pair(t)
 	go echoStreams(b)
