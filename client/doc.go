@@ -22,6 +22,13 @@
 // background that full-size packets pass both ways; [Conn.Proven] waits for
 // that. A connection that fails its proof is closed with an [Error].
 //
+// A connection carries any number of streams and datagrams. [Conn.DialStream] and
+// [Conn.Listener] give streams as net.Conns, so that HTTP and gRPC run over them as the
+// examples show; [Conn.Stats] says what has passed and how the path is doing.
+//
+// On Linux the socket that Config.PacketConn gives, if it is a *net.UDPConn, and the
+// client's own have UDP_GRO set, by which the kernel hands packets over in runs.
+//
 // A lost control connection comes back by itself; connections to peers do not
 // depend on it and outlive restarts of the rendezvous.
 //

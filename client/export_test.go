@@ -1,6 +1,10 @@
 package client
 
 import (
+	"net"
+
+	"github.com/quic-go/quic-go"
+
 	"github.com/bradawl/bradawl/protocol/identity"
 	"github.com/bradawl/bradawl/protocol/pb"
 )
@@ -21,6 +25,15 @@ func Held(c *Client) [4]int {
 	defer c.sessions.mu.RUnlock()
 	return [4]int{len(c.sessions.byID), len(c.sessions.transactions), len(c.sessions.expected), conns}
 }
+
+// DefaultQUIC is the configuration of links between peers of a client without settings of its own.
+func DefaultQUIC() *quic.Config {
+	return peerQUICConfig(settings{Config: Config{KeepAlive: defaultKeepAlive, MaxStreamWindow: defaultMaxStreamWindow,
+		MaxConnWindow: defaultMaxConnWindow, MaxStreams: defaultMaxStreams}})
+}
+
+// ReceiveCoalesced is what a client makes of its socket.
+func ReceiveCoalesced(pc net.PacketConn) net.PacketConn { return receiveCoalesced(pc) }
 
 // BreakProtocol makes c send what a signed-in client must not.
 func BreakProtocol(c *Client) {

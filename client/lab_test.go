@@ -145,7 +145,7 @@ func roundTrip(t testing.TB, conn *client.Conn, n int) {
 	t.Helper()
 	s, err := conn.OpenStream(within(t, 5*time.Second))
 	must(t, err)
-	must(t, s.SetDeadline(time.Now().Add(10*time.Second)))
+	must(t, s.SetDeadline(time.Now().Add(10*time.Second+time.Duration(n>>20)*time.Second)))
 	out := make([]byte, n)
 	_, _ = rand.Read(out)
 	var wg sync.WaitGroup

@@ -138,7 +138,7 @@ func peerQUICConfig(cfg settings) *quic.Config {
 // listen starts the transport and the one listener for peers.
 func (c *Client) listen() error {
 	c.transport = &quic.Transport{
-		Conn:                             c.pc,
+		Conn:                             receiveCoalesced(c.pc),
 		ConnectionIDLength:               8,
 		DisableVersionNegotiationPackets: true, // strangers get nothing to reflect
 		ConnContext:                      c.admit,

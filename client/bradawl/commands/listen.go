@@ -2,10 +2,12 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
 
+	"github.com/quic-go/quic-go"
 	"github.com/spf13/cobra"
 
 	"github.com/bradawl/bradawl/client"
@@ -17,7 +19,7 @@ func listenCommand(std streams, who *standing) *cobra.Command {
 		Use:   "listen",
 		Short: "Answer other peers: echo, or standard input and output",
 		Long: `Answer other peers. By default everything that comes in on a stream is sent back,
-for any number of peers, until the command is stopped. With --stdio the first
+and bradawl perf is answered, for any number of peers, until the command is stopped. With --stdio the first
 connection gets standard input and output, and the command ends with it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -71,6 +73,7 @@ func listenEcho(ctx context.Context, std streams, c *client.Client) error {
 	defer wg.Wait()
 	defer c.Close()
 	var mu sync.Mutex // of std.err
+	perfs := make(chan struct{}, perfMaxStreams)
 	for {
 		conn, err := c.Accept(ctx)
 		if ctx.Err() != nil {
@@ -82,14 +85,14 @@ func listenEcho(ctx context.Context, std streams, c *client.Client) error {
 		mu.Lock()
 		_, _ = fmt.Fprintf(std.err, "connected to %s\n", describe(conn))
 		mu.Unlock()
-		wg.Go(func() { echo(conn) })
+		wg.Go(func() { echo(conn, perfs) })
 	}
 }
 
 // echo sends back what comes in, on every stream, until the connection ends: a
 // bidirectional stream on itself, a unidirectional one, as of bradawl connect, on
 // one in the other direction.
-func echo(conn *client.Conn) {
+func echo(conn *client.Conn, perfs chan struct{}) {
 	ctx := conn.Context()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -113,9 +116,41 @@ func echo(conn *client.Conn) {
 		if err != nil {
 			return
 		}
-		wg.Go(func() { copyBack(s, s) })
+		wg.Go(func() { answer(s, perfs) })
 	}
 }
+
+// answer serves one bidirectional stream: as a part of bradawl perf if it begins like one, else it sends back what comes in.
+func answer(s *quic.Stream, perfs chan struct{}) {
+	begin, isPerf, err := beginsPerf(s)
+	if !isPerf {
+		if len(begin) > 0 {
+			if _, err := s.Write(begin); err != nil {
+				return
+			}
+		}
+		switch {
+		case err == io.EOF:
+			_ = s.Close()
+		case err == nil:
+			copyBack(s, s)
+		}
+		return
+	}
+	select {
+	case perfs <- struct{}{}:
+		err = answerPerf(s)
+		<-perfs
+	default:
+		err = errTooManyPerfs
+	}
+	if err != nil {
+		s.CancelRead(perfRefused)
+		s.CancelWrite(perfRefused)
+	}
+}
+
+var errTooManyPerfs = errors.New("too many perf streams at once")
 
 func copyBack(out io.WriteCloser, in io.Reader) {
 	if _, err := io.Copy(out, in); err == nil {

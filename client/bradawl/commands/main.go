@@ -94,7 +94,7 @@ it as a password.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVar(&who.urlFile, "url-file", "", "file with the connection string, instead of "+urlVariable)
 	for _, c := range []*cobra.Command{
-		listenCommand(std, &who), connectCommand(std, &who), pingCommand(std, &who), netcheckCommand(std, &who),
+		listenCommand(std, &who), connectCommand(std, &who), pingCommand(std, &who), perfCommand(std, &who), netcheckCommand(std, &who),
 	} {
 		who.flags(c)
 		root.AddCommand(c)
