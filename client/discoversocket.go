@@ -64,8 +64,6 @@ func (s *probeSocket) close() {
 	s.done.Wait()
 }
 
-func (s *probeSocket) port() uint16 { return boundTo(s.pc).Port() }
-
 func (s *probeSocket) read() {
 	buf := make([]byte, protocol.MaxPaddedSTUN+1)
 	for {
