@@ -31,6 +31,11 @@ type Config struct {
 	// it. Nil: a socket of its own, on a port that the system chooses, of the
 	// address family of the server.
 	PacketConn net.PacketConn
+	// ListenPacket opens further UDP sockets on the network of PacketConn, for
+	// the discovery of the NAT's behaviour; each is closed after its test. Nil:
+	// sockets like the client's own or, if PacketConn is set, none, and what
+	// needs them is not found out.
+	ListenPacket func() (net.PacketConn, error)
 	// HostAddrs are the addresses at which hosts of the same local network
 	// reach PacketConn; they are offered only to peers behind the same public
 	// address. Nil: the address that PacketConn is bound to or, if that is

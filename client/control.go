@@ -272,7 +272,7 @@ func (c *Client) adopt(ctl *control) {
 	c.wg.Go(ctl.read)
 	c.wg.Go(ctl.readDatagrams)
 	c.wg.Go(ctl.keepTime)
-	c.wg.Go(func() { c.discoverMapping(ctl) })
+	c.wg.Go(func() { c.discoverNAT(ctl) })
 	for _, r := range again {
 		ctl.send(r.message())
 	}

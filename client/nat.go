@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/bradawl/bradawl/protocol"
@@ -14,9 +15,9 @@ import (
 // Mapping is how a NAT maps, in the words of RFC 4787 section 4.1.
 type Mapping string
 
-// The mapping behaviours. Two ports on one address, which is all that a single
-// rendezvous offers, tell address-and-port-dependent mapping from the rest:
-// MappingEndpointIndependent may therefore be address-dependent in truth.
+// The mapping behaviours. Two ports on one address, which is all that a server
+// without a second address offers, tell address-and-port-dependent mapping from
+// the rest: MappingEndpointIndependent may then be address-dependent in truth.
 const (
 	MappingUnknown                 Mapping = "unknown"
 	MappingNone                    Mapping = "none"
@@ -61,30 +62,33 @@ func stunRetries() []time.Duration {
 
 // natResult is what discovery found out.
 type natResult struct {
-	mapping Mapping
-	mapped  [2]netip.AddrPort // by the main and the alternate port; invalid: no answer
-	kept    bool              // the source port
+	mapping   Mapping
+	filtering Filtering
+	mapped    [3]netip.AddrPort // by the main port, the alternate one and the other address; invalid: no answer
+	kept      bool              // the source port
 }
 
-// judge compares what the two ports of the server saw with the own addresses.
-func judge(mapped [2]netip.AddrPort, hosts []netip.AddrPort, bound uint16) natResult {
+// judge compares what the sockets of the server saw with the own addresses.
+func judge(mapped [3]netip.AddrPort, hosts []netip.AddrPort, bound uint16) natResult {
 	r := natResult{mapping: MappingUnknown, mapped: mapped}
-	a, b := mapped[0], mapped[1]
-	switch {
-	case !a.IsValid() && !b.IsValid():
+	i := slices.IndexFunc(mapped[:], netip.AddrPort.IsValid)
+	if i < 0 {
 		return r
-	case !a.IsValid():
-		a = b
 	}
-	r.kept = a.Port() == bound
+	r.kept = mapped[i].Port() == bound
+	main, port, address := mapped[0], mapped[1], mapped[2]
 	switch {
-	case slices.Contains(hosts, a):
+	case slices.Contains(hosts, mapped[i]):
 		r.mapping = MappingNone
-	case !b.IsValid() || !mapped[0].IsValid():
-	case a == b:
-		r.mapping = MappingEndpointIndependent
-	default:
+	case !main.IsValid():
+	case port.IsValid() && port != main:
 		r.mapping = MappingAddressAndPortDependent
+	case address.IsValid() && address == main:
+		r.mapping = MappingEndpointIndependent
+	case address.IsValid() && port.IsValid():
+		r.mapping = MappingAddressDependent
+	case port.IsValid():
+		r.mapping = MappingEndpointIndependent
 	}
 	return r
 }
@@ -130,36 +134,37 @@ func (c *Client) binding(ctx context.Context, server netip.AddrPort) netip.AddrP
 	return netip.AddrPort{}
 }
 
-// lookAtNAT asks both ports of the server.
+// lookAtNAT asks all STUN sockets of the server.
 func (c *Client) lookAtNAT(ctx context.Context, ctl *control) natResult {
-	var mapped [2]netip.AddrPort
-	done := make(chan struct{})
-	c.wg.Go(func() {
-		defer close(done)
-		if port := ctl.hello.GetStunAlternate().GetPort(); port > 0 && port <= 65535 {
-			mapped[1] = c.binding(ctx, netip.AddrPortFrom(ctl.server.Addr(), uint16(port)))
+	var mapped [3]netip.AddrPort
+	var wg sync.WaitGroup
+	for i, server := range ctl.stunSockets() {
+		if server.IsValid() {
+			wg.Go(func() { mapped[i] = c.binding(ctx, server) })
 		}
-	})
-	mapped[0] = c.binding(ctx, ctl.server)
-	<-done
+	}
+	wg.Wait()
 	return judge(mapped, c.hosts, c.bound.Port())
 }
 
-// discoverMapping finds out how the NAT maps and tells the server. Nothing waits for it.
-func (c *Client) discoverMapping(ctl *control) {
+// discoverNAT finds out how the NAT maps, and then how it filters, and tells the server. Nothing waits for it.
+func (c *Client) discoverNAT(ctl *control) {
 	ctx, cancel := context.WithCancel(ctl.qc.Context())
 	defer cancel()
 	r := c.lookAtNAT(ctx, ctl)
 	if ctx.Err() != nil {
 		return
 	}
+	c.learnNAT(ctl, r)
 	c.mu.Lock()
-	c.nat = r
 	addr := c.observed
 	c.mu.Unlock()
-	ctl.send(&pb.ClientMessage{Body: &pb.ClientMessage_NatReport{NatReport: &pb.NatReport{
-		Mapping: r.mapping.pb(), PortPreserved: r.kept}}})
 	c.emit(Event{Kind: EventNAT, Addr: addr, Detail: string(r.mapping)})
+	report := NetReport{Filtering: FilteringUnknown}
+	newDiscovery(c, ctl, r, 0, &report).findFiltering(ctx)
+	if r.filtering = report.Filtering; r.filtering != FilteringUnknown && ctx.Err() == nil {
+		c.learnNAT(ctl, r)
+	}
 }
 
 // mappingVaries tells whether our own NAT maps each destination anew.

@@ -26,6 +26,8 @@ type Status struct {
 	ControlRTT time.Duration
 	// Mapping is how our NAT maps; MappingUnknown until that has been found out.
 	Mapping Mapping
+	// Filtering is which packets our NAT lets in; FilteringUnknown until that has been found out.
+	Filtering Filtering
 	// PortPreserved tells whether the NAT keeps the source port.
 	PortPreserved bool
 	// Conns is the number of live connections to peers.
@@ -45,6 +47,7 @@ func (c *Client) Status() Status {
 		ClockOffset:    c.clock.Offset(),
 		ControlRTT:     c.clock.RTT(),
 		Mapping:        c.nat.mapping,
+		Filtering:      c.nat.filtering,
 		PortPreserved:  c.nat.kept,
 		Conns:          len(c.conns),
 	}
@@ -53,6 +56,9 @@ func (c *Client) Status() Status {
 	}
 	if s.Mapping == "" {
 		s.Mapping = MappingUnknown
+	}
+	if s.Filtering == "" {
+		s.Filtering = FilteringUnknown
 	}
 	return s
 }

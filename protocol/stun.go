@@ -145,7 +145,11 @@ func appendMessage(dst []byte, tid [12]byte, t stun.MessageType, key *SessionKey
 // decode accepts only what bradawl or a plain STUN client sends: exactly one message, attributes of the
 // right size, MESSAGE-INTEGRITY followed by nothing but FINGERPRINT, FINGERPRINT last and right.
 func decode(b []byte, want stun.MessageType) (*stun.Message, error) {
-	if !IsSTUN(b) || len(b) > MaxSTUN {
+	return decodeUpTo(b, want, MaxSTUN)
+}
+
+func decodeUpTo(b []byte, want stun.MessageType, size int) (*stun.Message, error) {
+	if !IsSTUN(b) || len(b) > size {
 		return nil, ErrNotBinding
 	}
 	m := new(stun.Message)
@@ -169,6 +173,10 @@ func decode(b []byte, want stun.MessageType) (*stun.Message, error) {
 			ok = last && len(a.Value) == fingerprintLen && stun.Fingerprint.Check(m) == nil
 		case stun.AttrUsername:
 			ok = !sealed && len(a.Value) <= maxUsername
+		case stun.AttrChangeRequest:
+			ok = !sealed && len(a.Value) == changeLen
+		case stun.AttrResponsePort:
+			ok = !sealed && (len(a.Value) == responsePortLen || len(a.Value) == responsePortLen-2) // both are in use
 		default:
 			ok = !sealed
 		}

@@ -129,6 +129,8 @@ func TestMalformedAttributesAreRefusedWithoutPanic(t *testing.T) {
 		"zero-length FINGERPRINT":          attribute(request, 0x8028, nil),
 		"wrong FINGERPRINT":                attribute(request, 0x8028, []byte{1, 2, 3, 4}),
 		"USERNAME longer than any of ours": attribute(request, 0x0006, bytes.Repeat([]byte{'a'}, 400)),
+		"CHANGE-REQUEST of 2 bytes":        attribute(request, 0x0003, make([]byte, 2)),
+		"zero-length RESPONSE-PORT":        attribute(request, 0x0027, nil),
 		"larger than any of ours":          attribute(request, 0x8022, make([]byte, 700)),
 	} {
 		req, reqErr := protocol.ParseBindingRequest(b)
@@ -182,6 +184,17 @@ func FuzzParseBinding(f *testing.F) {
 			if !r.Mapped.IsValid() {
 				t.Error("accepted without an address")
 			}
+		}
+		if p, err := protocol.ParseProbe(b); err == nil {
+			if len(p.Unknown) > 4 || p.Size != len(b) {
+				t.Errorf("%x is read as %+v", b, p)
+			}
+			if again, err := protocol.AppendProbe(nil, p); err != nil || len(again) > len(b) {
+				t.Errorf("%+v makes %d bytes of %d: %v", p, len(again), len(b), err)
+			}
+		}
+		if tid, mapped, err := protocol.ParseProbeAnswer(b); err == nil && (!mapped.IsValid() || tid == [12]byte{} && b[8] != 0) {
+			t.Error("accepted without an address or a transaction")
 		}
 		if !bytes.Equal(before, b) {
 			t.Error("the packet was changed")

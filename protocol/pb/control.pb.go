@@ -81,6 +81,63 @@ func (MappingBehavior) EnumDescriptor() ([]byte, []int) {
 	return file_protocol_control_proto_rawDescGZIP(), []int{0}
 }
 
+// FilteringBehavior is RFC 4787 section 5's word for which packets from outside a NAT lets in.
+type FilteringBehavior int32
+
+const (
+	FilteringBehavior_FILTERING_UNKNOWN FilteringBehavior = 0
+	// Nothing in front of the peer filters.
+	FilteringBehavior_FILTERING_NONE                       FilteringBehavior = 1
+	FilteringBehavior_FILTERING_ENDPOINT_INDEPENDENT       FilteringBehavior = 2
+	FilteringBehavior_FILTERING_ADDRESS_DEPENDENT          FilteringBehavior = 3
+	FilteringBehavior_FILTERING_ADDRESS_AND_PORT_DEPENDENT FilteringBehavior = 4
+)
+
+// Enum value maps for FilteringBehavior.
+var (
+	FilteringBehavior_name = map[int32]string{
+		0: "FILTERING_UNKNOWN",
+		1: "FILTERING_NONE",
+		2: "FILTERING_ENDPOINT_INDEPENDENT",
+		3: "FILTERING_ADDRESS_DEPENDENT",
+		4: "FILTERING_ADDRESS_AND_PORT_DEPENDENT",
+	}
+	FilteringBehavior_value = map[string]int32{
+		"FILTERING_UNKNOWN":                    0,
+		"FILTERING_NONE":                       1,
+		"FILTERING_ENDPOINT_INDEPENDENT":       2,
+		"FILTERING_ADDRESS_DEPENDENT":          3,
+		"FILTERING_ADDRESS_AND_PORT_DEPENDENT": 4,
+	}
+)
+
+func (x FilteringBehavior) Enum() *FilteringBehavior {
+	p := new(FilteringBehavior)
+	*p = x
+	return p
+}
+
+func (x FilteringBehavior) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FilteringBehavior) Descriptor() protoreflect.EnumDescriptor {
+	return file_protocol_control_proto_enumTypes[1].Descriptor()
+}
+
+func (FilteringBehavior) Type() protoreflect.EnumType {
+	return &file_protocol_control_proto_enumTypes[1]
+}
+
+func (x FilteringBehavior) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FilteringBehavior.Descriptor instead.
+func (FilteringBehavior) EnumDescriptor() ([]byte, []int) {
+	return file_protocol_control_proto_rawDescGZIP(), []int{1}
+}
+
 // Reason says why something failed; protocol.Reason is its form in Go, in errors, logs and metrics.
 type Reason int32
 
@@ -145,11 +202,11 @@ func (x Reason) String() string {
 }
 
 func (Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_protocol_control_proto_enumTypes[1].Descriptor()
+	return file_protocol_control_proto_enumTypes[2].Descriptor()
 }
 
 func (Reason) Type() protoreflect.EnumType {
-	return &file_protocol_control_proto_enumTypes[1]
+	return &file_protocol_control_proto_enumTypes[2]
 }
 
 func (x Reason) Number() protoreflect.EnumNumber {
@@ -158,7 +215,7 @@ func (x Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{1}
+	return file_protocol_control_proto_rawDescGZIP(), []int{2}
 }
 
 type Join_Kind int32
@@ -194,11 +251,11 @@ func (x Join_Kind) String() string {
 }
 
 func (Join_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_protocol_control_proto_enumTypes[2].Descriptor()
+	return file_protocol_control_proto_enumTypes[3].Descriptor()
 }
 
 func (Join_Kind) Type() protoreflect.EnumType {
-	return &file_protocol_control_proto_enumTypes[2]
+	return &file_protocol_control_proto_enumTypes[3]
 }
 
 func (x Join_Kind) Number() protoreflect.EnumNumber {
@@ -245,11 +302,11 @@ func (x Session_Role) String() string {
 }
 
 func (Session_Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_protocol_control_proto_enumTypes[3].Descriptor()
+	return file_protocol_control_proto_enumTypes[4].Descriptor()
 }
 
 func (Session_Role) Type() protoreflect.EnumType {
-	return &file_protocol_control_proto_enumTypes[3]
+	return &file_protocol_control_proto_enumTypes[4]
 }
 
 func (x Session_Role) Number() protoreflect.EnumNumber {
@@ -300,11 +357,11 @@ func (x Candidate_Type) String() string {
 }
 
 func (Candidate_Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_protocol_control_proto_enumTypes[4].Descriptor()
+	return file_protocol_control_proto_enumTypes[5].Descriptor()
 }
 
 func (Candidate_Type) Type() protoreflect.EnumType {
-	return &file_protocol_control_proto_enumTypes[4]
+	return &file_protocol_control_proto_enumTypes[5]
 }
 
 func (x Candidate_Type) Number() protoreflect.EnumNumber {
@@ -743,7 +800,9 @@ type SignedIn struct {
 	// A second port of the server that answers STUN Binding requests; unset if there is none.
 	StunAlternate *Address `protobuf:"bytes,4,opt,name=stun_alternate,json=stunAlternate,proto3" json:"stun_alternate,omitempty"`
 	// Chosen by the server for logs and metrics; unique while the server runs.
-	PeerId        uint64 `protobuf:"varint,5,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"`
+	PeerId uint64 `protobuf:"varint,5,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"`
+	// A socket of the server on another IP address that answers STUN Binding requests; unset if there is none.
+	StunOther     *Address `protobuf:"bytes,15,opt,name=stun_other,json=stunOther,proto3" json:"stun_other,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -813,6 +872,13 @@ func (x *SignedIn) GetPeerId() uint64 {
 	return 0
 }
 
+func (x *SignedIn) GetStunOther() *Address {
+	if x != nil {
+		return x.StunOther
+	}
+	return nil
+}
+
 // Address is a transport address.
 type Address struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -873,7 +939,8 @@ type NatReport struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Mapping MappingBehavior        `protobuf:"varint,1,opt,name=mapping,proto3,enum=bradawl.v1.MappingBehavior" json:"mapping,omitempty"`
 	// The NAT keeps the peer's source port.
-	PortPreserved bool `protobuf:"varint,2,opt,name=port_preserved,json=portPreserved,proto3" json:"port_preserved,omitempty"`
+	PortPreserved bool              `protobuf:"varint,2,opt,name=port_preserved,json=portPreserved,proto3" json:"port_preserved,omitempty"`
+	Filtering     FilteringBehavior `protobuf:"varint,3,opt,name=filtering,proto3,enum=bradawl.v1.FilteringBehavior" json:"filtering,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -920,6 +987,13 @@ func (x *NatReport) GetPortPreserved() bool {
 		return x.PortPreserved
 	}
 	return false
+}
+
+func (x *NatReport) GetFiltering() FilteringBehavior {
+	if x != nil {
+		return x.Filtering
+	}
+	return FilteringBehavior_FILTERING_UNKNOWN
 }
 
 // Connect asks for a session with one peer of the same group.
@@ -2018,19 +2092,22 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x04 \x01(\tR\x04role\x12<\n" +
 	"\x0fhost_candidates\x18\x05 \x03(\v2\x13.bradawl.v1.AddressR\x0ehostCandidates\x12\x14\n" +
-	"\x05agent\x18\x06 \x01(\tR\x05agent\"\xd3\x01\n" +
+	"\x05agent\x18\x06 \x01(\tR\x05agent\"\x87\x02\n" +
 	"\bSignedIn\x12/\n" +
 	"\bobserved\x18\x01 \x01(\v2\x13.bradawl.v1.AddressR\bobserved\x12$\n" +
 	"\x0eserver_time_ns\x18\x02 \x01(\x03R\fserverTimeNs\x12\x1b\n" +
 	"\twindow_ns\x18\x03 \x01(\x03R\bwindowNs\x12:\n" +
 	"\x0estun_alternate\x18\x04 \x01(\v2\x13.bradawl.v1.AddressR\rstunAlternate\x12\x17\n" +
-	"\apeer_id\x18\x05 \x01(\x04R\x06peerId\"-\n" +
+	"\apeer_id\x18\x05 \x01(\x04R\x06peerId\x122\n" +
+	"\n" +
+	"stun_other\x18\x0f \x01(\v2\x13.bradawl.v1.AddressR\tstunOther\"-\n" +
 	"\aAddress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\rR\x04port\"i\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\"\xa6\x01\n" +
 	"\tNatReport\x125\n" +
 	"\amapping\x18\x01 \x01(\x0e2\x1b.bradawl.v1.MappingBehaviorR\amapping\x12%\n" +
-	"\x0eport_preserved\x18\x02 \x01(\bR\rportPreserved\"k\n" +
+	"\x0eport_preserved\x18\x02 \x01(\bR\rportPreserved\x12;\n" +
+	"\tfiltering\x18\x03 \x01(\x0e2\x1d.bradawl.v1.FilteringBehaviorR\tfiltering\"k\n" +
 	"\aConnect\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\x04R\trequestId\x12\x12\n" +
@@ -2147,7 +2224,13 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\fMAPPING_NONE\x10\x01\x12 \n" +
 	"\x1cMAPPING_ENDPOINT_INDEPENDENT\x10\x02\x12\x1d\n" +
 	"\x19MAPPING_ADDRESS_DEPENDENT\x10\x03\x12&\n" +
-	"\"MAPPING_ADDRESS_AND_PORT_DEPENDENT\x10\x04*\xf5\x01\n" +
+	"\"MAPPING_ADDRESS_AND_PORT_DEPENDENT\x10\x04*\xad\x01\n" +
+	"\x11FilteringBehavior\x12\x15\n" +
+	"\x11FILTERING_UNKNOWN\x10\x00\x12\x12\n" +
+	"\x0eFILTERING_NONE\x10\x01\x12\"\n" +
+	"\x1eFILTERING_ENDPOINT_INDEPENDENT\x10\x02\x12\x1f\n" +
+	"\x1bFILTERING_ADDRESS_DEPENDENT\x10\x03\x12(\n" +
+	"$FILTERING_ADDRESS_AND_PORT_DEPENDENT\x10\x04*\xf5\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aNO_PEER\x10\x01\x12\x10\n" +
@@ -2177,76 +2260,79 @@ func file_protocol_control_proto_rawDescGZIP() []byte {
 	return file_protocol_control_proto_rawDescData
 }
 
-var file_protocol_control_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_protocol_control_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
 var file_protocol_control_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_protocol_control_proto_goTypes = []any{
-	(MappingBehavior)(0),  // 0: bradawl.v1.MappingBehavior
-	(Reason)(0),           // 1: bradawl.v1.Reason
-	(Join_Kind)(0),        // 2: bradawl.v1.Join.Kind
-	(Session_Role)(0),     // 3: bradawl.v1.Session.Role
-	(Candidate_Type)(0),   // 4: bradawl.v1.Candidate.Type
-	(*ClientMessage)(nil), // 5: bradawl.v1.ClientMessage
-	(*ServerMessage)(nil), // 6: bradawl.v1.ServerMessage
-	(*SignIn)(nil),        // 7: bradawl.v1.SignIn
-	(*SignedIn)(nil),      // 8: bradawl.v1.SignedIn
-	(*Address)(nil),       // 9: bradawl.v1.Address
-	(*NatReport)(nil),     // 10: bradawl.v1.NatReport
-	(*Connect)(nil),       // 11: bradawl.v1.Connect
-	(*Join)(nil),          // 12: bradawl.v1.Join
-	(*PeerRef)(nil),       // 13: bradawl.v1.PeerRef
-	(*Leave)(nil),         // 14: bradawl.v1.Leave
-	(*Cancel)(nil),        // 15: bradawl.v1.Cancel
-	(*WatchPeers)(nil),    // 16: bradawl.v1.WatchPeers
-	(*Peers)(nil),         // 17: bradawl.v1.Peers
-	(*PeerInfo)(nil),      // 18: bradawl.v1.PeerInfo
-	(*Order)(nil),         // 19: bradawl.v1.Order
-	(*Session)(nil),       // 20: bradawl.v1.Session
-	(*Candidate)(nil),     // 21: bradawl.v1.Candidate
-	(*Report)(nil),        // 22: bradawl.v1.Report
-	(*Refused)(nil),       // 23: bradawl.v1.Refused
-	(*Failed)(nil),        // 24: bradawl.v1.Failed
-	(*Drain)(nil),         // 25: bradawl.v1.Drain
+	(MappingBehavior)(0),   // 0: bradawl.v1.MappingBehavior
+	(FilteringBehavior)(0), // 1: bradawl.v1.FilteringBehavior
+	(Reason)(0),            // 2: bradawl.v1.Reason
+	(Join_Kind)(0),         // 3: bradawl.v1.Join.Kind
+	(Session_Role)(0),      // 4: bradawl.v1.Session.Role
+	(Candidate_Type)(0),    // 5: bradawl.v1.Candidate.Type
+	(*ClientMessage)(nil),  // 6: bradawl.v1.ClientMessage
+	(*ServerMessage)(nil),  // 7: bradawl.v1.ServerMessage
+	(*SignIn)(nil),         // 8: bradawl.v1.SignIn
+	(*SignedIn)(nil),       // 9: bradawl.v1.SignedIn
+	(*Address)(nil),        // 10: bradawl.v1.Address
+	(*NatReport)(nil),      // 11: bradawl.v1.NatReport
+	(*Connect)(nil),        // 12: bradawl.v1.Connect
+	(*Join)(nil),           // 13: bradawl.v1.Join
+	(*PeerRef)(nil),        // 14: bradawl.v1.PeerRef
+	(*Leave)(nil),          // 15: bradawl.v1.Leave
+	(*Cancel)(nil),         // 16: bradawl.v1.Cancel
+	(*WatchPeers)(nil),     // 17: bradawl.v1.WatchPeers
+	(*Peers)(nil),          // 18: bradawl.v1.Peers
+	(*PeerInfo)(nil),       // 19: bradawl.v1.PeerInfo
+	(*Order)(nil),          // 20: bradawl.v1.Order
+	(*Session)(nil),        // 21: bradawl.v1.Session
+	(*Candidate)(nil),      // 22: bradawl.v1.Candidate
+	(*Report)(nil),         // 23: bradawl.v1.Report
+	(*Refused)(nil),        // 24: bradawl.v1.Refused
+	(*Failed)(nil),         // 25: bradawl.v1.Failed
+	(*Drain)(nil),          // 26: bradawl.v1.Drain
 }
 var file_protocol_control_proto_depIdxs = []int32{
-	7,  // 0: bradawl.v1.ClientMessage.sign_in:type_name -> bradawl.v1.SignIn
-	11, // 1: bradawl.v1.ClientMessage.connect:type_name -> bradawl.v1.Connect
-	12, // 2: bradawl.v1.ClientMessage.join:type_name -> bradawl.v1.Join
-	14, // 3: bradawl.v1.ClientMessage.leave:type_name -> bradawl.v1.Leave
-	22, // 4: bradawl.v1.ClientMessage.report:type_name -> bradawl.v1.Report
-	15, // 5: bradawl.v1.ClientMessage.cancel:type_name -> bradawl.v1.Cancel
-	10, // 6: bradawl.v1.ClientMessage.nat_report:type_name -> bradawl.v1.NatReport
-	16, // 7: bradawl.v1.ClientMessage.watch_peers:type_name -> bradawl.v1.WatchPeers
-	8,  // 8: bradawl.v1.ServerMessage.signed_in:type_name -> bradawl.v1.SignedIn
-	19, // 9: bradawl.v1.ServerMessage.order:type_name -> bradawl.v1.Order
-	23, // 10: bradawl.v1.ServerMessage.refused:type_name -> bradawl.v1.Refused
-	24, // 11: bradawl.v1.ServerMessage.failed:type_name -> bradawl.v1.Failed
-	17, // 12: bradawl.v1.ServerMessage.peers:type_name -> bradawl.v1.Peers
-	25, // 13: bradawl.v1.ServerMessage.drain:type_name -> bradawl.v1.Drain
-	9,  // 14: bradawl.v1.SignIn.host_candidates:type_name -> bradawl.v1.Address
-	9,  // 15: bradawl.v1.SignedIn.observed:type_name -> bradawl.v1.Address
-	9,  // 16: bradawl.v1.SignedIn.stun_alternate:type_name -> bradawl.v1.Address
-	0,  // 17: bradawl.v1.NatReport.mapping:type_name -> bradawl.v1.MappingBehavior
-	2,  // 18: bradawl.v1.Join.kind:type_name -> bradawl.v1.Join.Kind
-	13, // 19: bradawl.v1.Join.connected:type_name -> bradawl.v1.PeerRef
-	18, // 20: bradawl.v1.Peers.peers:type_name -> bradawl.v1.PeerInfo
-	0,  // 21: bradawl.v1.PeerInfo.mapping:type_name -> bradawl.v1.MappingBehavior
-	20, // 22: bradawl.v1.Order.sessions:type_name -> bradawl.v1.Session
-	18, // 23: bradawl.v1.Session.peer:type_name -> bradawl.v1.PeerInfo
-	21, // 24: bradawl.v1.Session.candidates:type_name -> bradawl.v1.Candidate
-	3,  // 25: bradawl.v1.Session.role:type_name -> bradawl.v1.Session.Role
-	4,  // 26: bradawl.v1.Candidate.type:type_name -> bradawl.v1.Candidate.Type
-	9,  // 27: bradawl.v1.Candidate.address:type_name -> bradawl.v1.Address
-	1,  // 28: bradawl.v1.Report.reason:type_name -> bradawl.v1.Reason
-	4,  // 29: bradawl.v1.Report.path:type_name -> bradawl.v1.Candidate.Type
-	9,  // 30: bradawl.v1.Report.remote:type_name -> bradawl.v1.Address
-	1,  // 31: bradawl.v1.Refused.reason:type_name -> bradawl.v1.Reason
-	1,  // 32: bradawl.v1.Failed.reason:type_name -> bradawl.v1.Reason
-	13, // 33: bradawl.v1.Failed.peer:type_name -> bradawl.v1.PeerRef
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	8,  // 0: bradawl.v1.ClientMessage.sign_in:type_name -> bradawl.v1.SignIn
+	12, // 1: bradawl.v1.ClientMessage.connect:type_name -> bradawl.v1.Connect
+	13, // 2: bradawl.v1.ClientMessage.join:type_name -> bradawl.v1.Join
+	15, // 3: bradawl.v1.ClientMessage.leave:type_name -> bradawl.v1.Leave
+	23, // 4: bradawl.v1.ClientMessage.report:type_name -> bradawl.v1.Report
+	16, // 5: bradawl.v1.ClientMessage.cancel:type_name -> bradawl.v1.Cancel
+	11, // 6: bradawl.v1.ClientMessage.nat_report:type_name -> bradawl.v1.NatReport
+	17, // 7: bradawl.v1.ClientMessage.watch_peers:type_name -> bradawl.v1.WatchPeers
+	9,  // 8: bradawl.v1.ServerMessage.signed_in:type_name -> bradawl.v1.SignedIn
+	20, // 9: bradawl.v1.ServerMessage.order:type_name -> bradawl.v1.Order
+	24, // 10: bradawl.v1.ServerMessage.refused:type_name -> bradawl.v1.Refused
+	25, // 11: bradawl.v1.ServerMessage.failed:type_name -> bradawl.v1.Failed
+	18, // 12: bradawl.v1.ServerMessage.peers:type_name -> bradawl.v1.Peers
+	26, // 13: bradawl.v1.ServerMessage.drain:type_name -> bradawl.v1.Drain
+	10, // 14: bradawl.v1.SignIn.host_candidates:type_name -> bradawl.v1.Address
+	10, // 15: bradawl.v1.SignedIn.observed:type_name -> bradawl.v1.Address
+	10, // 16: bradawl.v1.SignedIn.stun_alternate:type_name -> bradawl.v1.Address
+	10, // 17: bradawl.v1.SignedIn.stun_other:type_name -> bradawl.v1.Address
+	0,  // 18: bradawl.v1.NatReport.mapping:type_name -> bradawl.v1.MappingBehavior
+	1,  // 19: bradawl.v1.NatReport.filtering:type_name -> bradawl.v1.FilteringBehavior
+	3,  // 20: bradawl.v1.Join.kind:type_name -> bradawl.v1.Join.Kind
+	14, // 21: bradawl.v1.Join.connected:type_name -> bradawl.v1.PeerRef
+	19, // 22: bradawl.v1.Peers.peers:type_name -> bradawl.v1.PeerInfo
+	0,  // 23: bradawl.v1.PeerInfo.mapping:type_name -> bradawl.v1.MappingBehavior
+	21, // 24: bradawl.v1.Order.sessions:type_name -> bradawl.v1.Session
+	19, // 25: bradawl.v1.Session.peer:type_name -> bradawl.v1.PeerInfo
+	22, // 26: bradawl.v1.Session.candidates:type_name -> bradawl.v1.Candidate
+	4,  // 27: bradawl.v1.Session.role:type_name -> bradawl.v1.Session.Role
+	5,  // 28: bradawl.v1.Candidate.type:type_name -> bradawl.v1.Candidate.Type
+	10, // 29: bradawl.v1.Candidate.address:type_name -> bradawl.v1.Address
+	2,  // 30: bradawl.v1.Report.reason:type_name -> bradawl.v1.Reason
+	5,  // 31: bradawl.v1.Report.path:type_name -> bradawl.v1.Candidate.Type
+	10, // 32: bradawl.v1.Report.remote:type_name -> bradawl.v1.Address
+	2,  // 33: bradawl.v1.Refused.reason:type_name -> bradawl.v1.Reason
+	2,  // 34: bradawl.v1.Failed.reason:type_name -> bradawl.v1.Reason
+	14, // 35: bradawl.v1.Failed.peer:type_name -> bradawl.v1.PeerRef
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_protocol_control_proto_init() }
@@ -2277,7 +2363,7 @@ func file_protocol_control_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_control_proto_rawDesc), len(file_protocol_control_proto_rawDesc)),
-			NumEnums:      5,
+			NumEnums:      6,
 			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,

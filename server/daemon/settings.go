@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -23,6 +24,8 @@ type settings struct {
 	Config        string        `mapstructure:"config"`
 	Listen        string        `mapstructure:"listen"`
 	STUNAlternate string        `mapstructure:"stun-alternate"`
+	STUNOther     string        `mapstructure:"stun-other"`
+	PublicOther   string        `mapstructure:"public-stun-other"`
 	HTTP          string        `mapstructure:"http"`
 	StateDir      string        `mapstructure:"state-dir"`
 	PublicAddr    string        `mapstructure:"public-addr"`
@@ -47,6 +50,8 @@ func define(f *pflag.FlagSet) {
 	f.String("config", "", "YAML `file` with settings")
 	f.String("listen", ":3478", "UDP `address` for peers and STUN; the same TCP port answers STUN too")
 	f.String("stun-alternate", "", "UDP `address` of a second STUN port, by which peers classify their NAT, or off (default: the port after --listen's)")
+	f.String("stun-other", off, "UDP `address` of a STUN socket on another IP address of this machine, by which peers learn how their NAT filters, or off")
+	f.String("public-stun-other", "", "`IP:port` at which peers reach --stun-other (default: that address)")
 	f.String("http", "127.0.0.1:9090", "TCP `address` of /metrics, /healthz and /readyz, or off")
 	f.String("state-dir", "", "`directory` of keys and connection string (default: $STATE_DIRECTORY, else bradawl in the user's configuration directory)")
 	f.String("public-addr", "", "`host:port` that the connection string names (default: the listen address, else this machine's)")
@@ -184,12 +189,42 @@ func (s *settings) check() error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	if err := s.checkOther(); err != nil {
+		return err
+	}
 	if s.PublicAddr != "" {
 		if host, _, err := net.SplitHostPort(s.PublicAddr); err != nil || host == "" || checkAddr(s.PublicAddr, 1) != nil {
 			return fmt.Errorf("public-addr is %q, must be HOST:PORT", s.PublicAddr)
 		}
 	}
 	return nil
+}
+
+// checkOther finds what is wrong with the STUN socket on another address.
+func (s *settings) checkOther() error {
+	if s.STUNOther == off {
+		if s.PublicOther != "" {
+			return errors.New("public-stun-other is set, but stun-other is off")
+		}
+		return nil
+	}
+	at, err := netip.ParseAddrPort(s.STUNOther)
+	switch {
+	case err != nil || at.Addr().IsUnspecified():
+		return fmt.Errorf("stun-other is %q, must be IP:PORT of another address of this machine, or off", s.STUNOther)
+	case s.PublicOther == "":
+		return nil
+	}
+	if public, err := netip.ParseAddrPort(s.PublicOther); err != nil || public.Addr().IsUnspecified() || public.Port() == 0 {
+		return fmt.Errorf("public-stun-other is %q, must be IP:PORT", s.PublicOther)
+	}
+	return nil
+}
+
+// otherAddr is where peers reach the STUN socket on another address; the zero value: at the socket's own.
+func (s *settings) otherAddr() netip.AddrPort {
+	a, _ := netip.ParseAddrPort(s.PublicOther) // checked; empty gives the zero value
+	return a
 }
 
 func checkAddr(addr string, least uint64) error {

@@ -187,3 +187,24 @@ func FuzzSettingsFile(f *testing.F) {
 		}
 	})
 }
+
+func TestSTUNOtherMustNameAnAddress(t *testing.T) {
+	for _, tc := range []struct {
+		other, public string
+		ok            bool
+	}{
+		{off, "", true},
+		{"127.0.0.2:0", "", true},
+		{"127.0.0.2:3480", "192.0.2.1:3480", true},
+		{":3480", "", false},
+		{"0.0.0.0:3480", "192.0.2.1:3480", false},
+		{"elsewhere.example:3480", "", false},
+		{"127.0.0.2:3480", "192.0.2.1:0", false},
+		{off, "192.0.2.1:3480", false},
+	} {
+		s := settings{STUNOther: tc.other, PublicOther: tc.public}
+		if err := s.checkOther(); (err == nil) != tc.ok {
+			t.Errorf("%+v: %v", tc, err)
+		}
+	}
+}

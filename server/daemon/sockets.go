@@ -13,12 +13,13 @@ import (
 type sockets struct {
 	main      net.PacketConn
 	alternate net.PacketConn
+	other     net.PacketConn
 	tcp       net.Listener
 	http      net.Listener
 }
 
 func (s *sockets) close() {
-	for _, c := range []interface{ Close() error }{s.main, s.alternate, s.tcp, s.http} {
+	for _, c := range []interface{ Close() error }{s.main, s.alternate, s.other, s.tcp, s.http} {
 		if c != nil {
 			_ = c.Close()
 		}
@@ -35,6 +36,11 @@ func openSockets(s settings) (*sockets, error) {
 	if err == nil && s.STUNAlternate != off {
 		if out.alternate, err = net.ListenPacket("udp", s.STUNAlternate); err != nil {
 			err = listenError("stun-alternate", "UDP", s.STUNAlternate, err)
+		}
+	}
+	if err == nil && s.STUNOther != off {
+		if out.other, err = net.ListenPacket("udp", s.STUNOther); err != nil {
+			err = listenError("stun-other", "UDP", s.STUNOther, err)
 		}
 	}
 	if err == nil && s.HTTP != off {

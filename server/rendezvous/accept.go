@@ -126,6 +126,7 @@ func (s *Server) signIn(c *control, in *pb.SignIn) (*group, *member, error) {
 		WindowNs:      int64(s.cfg.Window),
 		StunAlternate: s.alternateFor(c.conn),
 		PeerId:        m.id,
+		StunOther:     s.otherAddress(),
 	}}})
 	g, err := s.registry.enter(in.GetGroup(), m, now)
 	return g, m, err
@@ -140,6 +141,14 @@ func (s *Server) alternateFor(conn *quic.Conn) *pb.Address {
 	}
 	port := addrPortOf(s.cfg.AltPacketConn.LocalAddr()).Port()
 	return protocol.AddrToPB(netip.AddrPortFrom(addrPortOf(conn.LocalAddr()).Addr(), port))
+}
+
+// otherAddress names the STUN socket on another address.
+func (s *Server) otherAddress() *pb.Address {
+	if s.cfg.OtherPacketConn == nil {
+		return nil
+	}
+	return protocol.AddrToPB(s.cfg.OtherAddr)
 }
 
 // refuse tells a client why it may not sign in and lets it close the connection.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,12 @@ type Config struct {
 	// AltPacketConn is a UDP socket on another port of the same address, which answers STUN only. With it a peer finds
 	// out whether its NAT maps each destination anew. Nil: none. The server closes it.
 	AltPacketConn net.PacketConn
+	// OtherPacketConn is a UDP socket on another IP address, best of another network interface, which answers STUN only.
+	// With it a peer can tell all mapping and filtering behaviours of RFC 4787 apart. Nil: none. The server closes it.
+	OtherPacketConn net.PacketConn
+	// OtherAddr is where clients reach OtherPacketConn. The zero value: its local address, which must be specific then;
+	// behind a 1:1 NAT, as on EC2, set the public one.
+	OtherAddr netip.AddrPort
 	// TCPListener answers STUN over TCP (RFC 8489 section 6.2.2), on the port of PacketConn, so that a client can tell a
 	// network that blocks UDP from a server that is away. Nil: none. The server closes it.
 	TCPListener net.Listener
@@ -129,6 +136,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Limits.MaxPeersPerGroup > maxPeersPerGroup {
 		return c, fmt.Errorf("rendezvous: %d peers in a group, must be at most %d, or their list would not fit into a message", c.Limits.MaxPeersPerGroup, maxPeersPerGroup)
+	}
+	if c.OtherPacketConn != nil && !c.OtherAddr.IsValid() {
+		c.OtherAddr = addrPortOf(c.OtherPacketConn.LocalAddr())
+	}
+	if c.OtherPacketConn != nil && (c.OtherAddr.Addr().IsUnspecified() || c.OtherAddr.Port() == 0) {
+		return c, errors.New("rendezvous: the other STUN socket needs a specific address; set OtherAddr")
 	}
 	orDefault(&c.Window, protocol.DefaultWindow)
 	orDefault(&c.AttemptTimeout, 1500*time.Millisecond)

@@ -31,6 +31,7 @@ type member struct {
 	observed    netip.AddrPort
 	hosts       []netip.AddrPort // vetted host candidates
 	mapping     pb.MappingBehavior
+	filtering   pb.FilteringBehavior
 	link        link
 
 	gone        bool

@@ -135,9 +135,9 @@ func (m *metrics) initSeries() {
 	for _, c := range []string{"host", "server_reflexive", "peer_reflexive", "relayed", "unknown"} {
 		m.paths.WithLabelValues(c)
 	}
-	for _, t := range []string{"udp", "alternate", "tcp"} {
-		for _, r := range []string{"answered", "limited", "bad"} {
-			m.stun.WithLabelValues(t, r)
+	for t := stunMain; t <= stunTCP; t++ {
+		for _, r := range []string{"answered", "refused", "limited", "bad"} {
+			m.stun.WithLabelValues(t.String(), r)
 		}
 	}
 	for _, r := range []string{"used", "ignored"} {

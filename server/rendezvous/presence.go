@@ -94,6 +94,9 @@ func (g *group) natReport(m *member, r *pb.NatReport) {
 			m.mapping = r.GetMapping()
 			g.log.Debug("nat report", zap.String("peer", m.name), zap.String("mapping", mappingLabel(m.mapping)))
 		}
+		if _, known := pb.FilteringBehavior_name[int32(r.GetFiltering())]; known {
+			m.filtering = r.GetFiltering()
+		}
 	})
 }
 

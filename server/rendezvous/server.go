@@ -69,6 +69,18 @@ func New(cfg Config) (*Server, error) {
 // Addr is the address of the main socket.
 func (s *Server) Addr() net.Addr { return s.cfg.PacketConn.LocalAddr() }
 
+// stunOnly are the sockets that answer nothing but STUN.
+func (s *Server) stunOnly() map[stunSocket]net.PacketConn {
+	out := make(map[stunSocket]net.PacketConn, 2)
+	if c := s.cfg.AltPacketConn; c != nil {
+		out[stunAlternate] = c
+	}
+	if c := s.cfg.OtherPacketConn; c != nil {
+		out[stunOther] = c
+	}
+	return out
+}
+
 // Ready tells whether the server serves and is not draining.
 func (s *Server) Ready() bool { return s.ready.Load() && !s.draining.Load() }
 
@@ -101,9 +113,13 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer cancel()
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.Go(func() error { return s.accept(ctx, listener) })
+	s.stun.ways[stunMain] = transport
+	for at, c := range s.stunOnly() {
+		s.stun.ways[at] = c
+	}
 	eg.Go(func() error { return s.stun.shared(ctx, transport) })
-	if c := s.cfg.AltPacketConn; c != nil {
-		eg.Go(func() error { return s.stun.alternate(c) })
+	for at, c := range s.stunOnly() {
+		eg.Go(func() error { return s.stun.alone(c, at) })
 	}
 	if l := s.cfg.TCPListener; l != nil {
 		eg.Go(func() error { return s.stun.serveTCP(ctx, l, s.cfg.Limits.MaxTCPConns) })
@@ -114,7 +130,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		case <-s.drained:
 		}
 		cancel()
-		if c := s.cfg.AltPacketConn; c != nil {
+		for _, c := range s.stunOnly() {
 			_ = c.Close()
 		}
 		return nil
@@ -135,8 +151,8 @@ func (s *Server) Serve(ctx context.Context) error {
 
 func (s *Server) closeSockets() {
 	_ = s.cfg.PacketConn.Close()
-	if s.cfg.AltPacketConn != nil {
-		_ = s.cfg.AltPacketConn.Close()
+	for _, c := range s.stunOnly() {
+		_ = c.Close()
 	}
 	if s.cfg.TCPListener != nil {
 		_ = s.cfg.TCPListener.Close()

@@ -12,40 +12,125 @@ import (
 	"github.com/bradawl/bradawl/protocol"
 )
 
-// stunServer answers plain STUN Binding requests (RFC 8489): to each the
-// address that it came from, and nothing else, so that an answer is hardly
-// larger than the request and goes nowhere but to its source.
+// stunServer answers STUN Binding requests (RFC 8489): to each the address that it came from, and nothing else, so that
+// an answer is hardly larger than the request. A request may ask for the answer to come from another socket of the
+// server, or to go to another port of its own source (RFC 5780 section 6): by that a peer finds out how its NAT
+// filters and how long a mapping lasts. No request can make an answer go to another address than its own source's.
 type stunServer struct {
 	rates   *sourceRates
 	metrics *metrics
+	// ways out, by the socket; nil where there is none. Set before the first packet is read.
+	ways [stunSockets]packetWriter
 }
 
-// answer returns the response to a packet, appended to dst, or nil if there is none.
-func (s *stunServer) answer(dst, packet []byte, from netip.AddrPort, transport string) []byte {
+// packetWriter is the part of a socket that an answer needs.
+type packetWriter interface {
+	WriteTo(b []byte, addr net.Addr) (int, error)
+}
+
+// stunSocket is where a request came in or its answer goes out.
+type stunSocket int
+
+const (
+	stunMain      stunSocket = iota // the main address and port
+	stunAlternate                   // another port of the same address
+	stunOther                       // another address
+	stunSockets
+	stunTCP = stunSockets // answers only where it was asked
+)
+
+// String is the label of the metric.
+func (s stunSocket) String() string {
+	return [...]string{"udp", "alternate", "other", "tcp"}[s]
+}
+
+// lowestResponsePort is the lowest port that RESPONSE-PORT may name: below it are services, and no NAT's mappings.
+const lowestResponsePort = 1024
+
+// reply is an answer and the way that it is to take.
+type reply struct {
+	packet []byte
+	by     stunSocket
+	to     netip.AddrPort
+}
+
+// answer returns the response to a packet, its bytes appended to dst; without bytes there is none.
+func (s *stunServer) answer(dst, packet []byte, from netip.AddrPort, at stunSocket) (r reply) {
 	result := "bad"
-	defer func() { s.metrics.stun.WithLabelValues(transport, result).Inc() }()
+	defer func() { s.metrics.stun.WithLabelValues(at.String(), result).Inc() }()
 	if !protocol.IsSTUN(packet) || !from.IsValid() {
-		return nil
+		return r
 	}
 	if !s.rates.allow(from.Addr()) {
 		result = "limited"
-		return nil
+		return r
 	}
-	req, err := protocol.ParseBindingRequest(packet)
+	req, err := protocol.ParseProbe(packet)
 	if err != nil {
-		return nil
+		return r
 	}
-	out, err := protocol.AppendBindingResponse(dst, req.TransactionID, from, nil)
-	if err != nil {
-		return nil
+	r = reply{by: at, to: from}
+	cannot := req.Unknown
+	if req.ChangeIP || req.ChangePort {
+		var ok bool
+		if r.by, ok = s.changed(at, req.ChangeIP); !ok {
+			cannot = append(cannot, protocol.ChangeRequestType)
+		}
 	}
-	result = "answered"
-	return out
+	if req.ResponsePort != 0 {
+		if at == stunTCP || req.ResponsePort < lowestResponsePort {
+			cannot = append(cannot, protocol.ResponsePortType)
+		}
+		r.to = netip.AddrPortFrom(from.Addr(), req.ResponsePort)
+	}
+	if len(cannot) > 0 {
+		r = reply{by: at, to: from}
+		r.packet, err = protocol.AppendUnknownAttributes(dst, req.TransactionID, cannot)
+		result = "refused"
+	} else {
+		r.packet, err = protocol.AppendBindingResponse(dst, req.TransactionID, from, nil)
+		result = "answered"
+	}
+	if err != nil { // no address that a socket gives leads here
+		result = "bad"
+		return reply{}
+	}
+	return r
 }
+
+// changed returns the socket on another address or another port than the one asked, if there is one.
+func (s *stunServer) changed(at stunSocket, address bool) (stunSocket, bool) {
+	to := stunMain
+	switch {
+	case at == stunTCP || at == stunOther && !address:
+		return at, false
+	case address && at != stunOther:
+		to = stunOther
+	case at == stunMain:
+		to = stunAlternate
+	}
+	return to, s.ways[to] != nil
+}
+
+// respond answers one packet. A lost answer is asked for again, so errors do not count.
+func (s *stunServer) respond(dst, packet []byte, from net.Addr, at stunSocket) {
+	r := s.answer(dst, packet, addrPortOf(from), at)
+	if len(r.packet) == 0 {
+		return
+	}
+	to := from
+	if r.to != addrPortOf(from) {
+		to = net.UDPAddrFromAddrPort(r.to)
+	}
+	_, _ = s.ways[r.by].WriteTo(r.packet, to)
+}
+
+// maxAnswer is enough for any answer.
+const maxAnswer = 128
 
 // shared answers what arrives beside QUIC on the main socket, until ctx ends or the socket is closed.
 func (s *stunServer) shared(ctx context.Context, t nonQUIC) error {
-	in, out := make([]byte, 2048), make([]byte, 0, 128)
+	in, out := make([]byte, 2048), make([]byte, 0, maxAnswer)
 	for {
 		n, from, err := t.ReadNonQUICPacket(ctx, in)
 		if err != nil {
@@ -54,21 +139,19 @@ func (s *stunServer) shared(ctx context.Context, t nonQUIC) error {
 			}
 			return err
 		}
-		if a := s.answer(out, in[:n], addrPortOf(from), "udp"); a != nil {
-			_, _ = t.WriteTo(a, from) // a lost answer is asked for again
-		}
+		s.respond(out, in[:n], from, stunMain)
 	}
 }
 
 // nonQUIC is the part of quic.Transport that STUN uses.
 type nonQUIC interface {
 	ReadNonQUICPacket(ctx context.Context, b []byte) (int, net.Addr, error)
-	WriteTo(b []byte, addr net.Addr) (int, error)
+	packetWriter
 }
 
-// alternate answers on the second socket until it is closed.
-func (s *stunServer) alternate(conn net.PacketConn) error {
-	in, out := make([]byte, 2048), make([]byte, 0, 128)
+// alone answers on a socket of STUN's own until it is closed.
+func (s *stunServer) alone(conn net.PacketConn, at stunSocket) error {
+	in, out := make([]byte, 2048), make([]byte, 0, maxAnswer)
 	for {
 		n, from, err := conn.ReadFrom(in)
 		if errors.Is(err, net.ErrClosed) {
@@ -77,9 +160,7 @@ func (s *stunServer) alternate(conn net.PacketConn) error {
 		if err != nil {
 			return err
 		}
-		if a := s.answer(out, in[:n], addrPortOf(from), "alternate"); a != nil {
-			_, _ = conn.WriteTo(a, from)
-		}
+		s.respond(out, in[:n], from, at)
 	}
 }
 
@@ -95,7 +176,7 @@ const (
 // framing but the length in the header (RFC 8489 section 6.2.2).
 func (s *stunServer) stream(conn net.Conn) {
 	from := addrPortOf(conn.RemoteAddr())
-	in, out := make([]byte, protocol.MaxSTUN), make([]byte, 0, 128)
+	in, out := make([]byte, protocol.MaxSTUN), make([]byte, 0, maxAnswer)
 	for range tcpRequests {
 		if conn.SetDeadline(time.Now().Add(tcpIdle)) != nil {
 			return
@@ -107,11 +188,11 @@ func (s *stunServer) stream(conn net.Conn) {
 			}
 			return
 		}
-		a := s.answer(out, packet, from, "tcp")
-		if a == nil {
+		a := s.answer(out, packet, from, stunTCP)
+		if len(a.packet) == 0 {
 			return
 		}
-		if _, err := conn.Write(a); err != nil {
+		if _, err := conn.Write(a.packet); err != nil {
 			return
 		}
 	}

@@ -143,25 +143,25 @@ func TestSTUNRateIsBoundedPerSourceAndSourcesAreForgotten(t *testing.T) {
 	from := netip.MustParseAddrPort("198.51.100.1:1")
 	answered := 0
 	for range 100 {
-		if s.answer(nil, request, from, "udp") != nil {
+		if len(s.answer(nil, request, from, stunMain).packet) != 0 {
 			answered++
 		}
 	}
 	if answered < 20 || answered > 25 { // the burst, and what the clock adds
 		t.Errorf("%d answered to one source, want about 20", answered)
 	}
-	if s.answer(nil, request, netip.MustParseAddrPort("198.51.100.2:1"), "udp") == nil {
+	if len(s.answer(nil, request, netip.MustParseAddrPort("198.51.100.2:1"), stunMain).packet) == 0 {
 		t.Error("another source is limited too")
 	}
 	for i := range 1000 {
-		s.answer(nil, request, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 9), "udp")
+		s.answer(nil, request, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 9), stunMain)
 	}
 	if n := s.rates.size(); n > 20 {
 		t.Errorf("%d sources are remembered, bound 20", n)
 	}
 	answered = 0
 	for i := range 5000 { // forged sources do not get more than the rate in all
-		if s.answer(nil, request, netip.AddrPortFrom(netip.AddrFrom4([4]byte{11, 0, byte(i >> 8), byte(i)}), 9), "udp") != nil {
+		if len(s.answer(nil, request, netip.AddrPortFrom(netip.AddrFrom4([4]byte{11, 0, byte(i >> 8), byte(i)}), 9), stunMain).packet) != 0 {
 			answered++
 		}
 	}
@@ -185,6 +185,13 @@ func TestSourceIsAnAddressOrAnIPv6Network(t *testing.T) {
 
 func FuzzSTUN(f *testing.F) {
 	f.Add(protocol.AppendBindingRequest(nil, [12]byte{1}))
+	for _, p := range []protocol.Probe{{ChangeIP: true, ChangePort: true}, {ResponsePort: 2000}, {ResponsePort: 22}, {Size: 600}} {
+		b, err := protocol.AppendProbe(nil, p)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Add([]byte{})
 	f.Add(bytes.Repeat([]byte{0x21, 0x12, 0xa4, 0x42}, 9))
 	m, err := newMetrics(prometheus.NewRegistry())
@@ -194,10 +201,10 @@ func FuzzSTUN(f *testing.F) {
 	s := &stunServer{rates: newSourceRates(1<<30, 1<<28, 8), metrics: m}
 	from := netip.MustParseAddrPort("[2001:db8::1]:65535")
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if a := s.answer(nil, b, from, "udp"); a != nil {
-			r, err := protocol.ParseBindingResponse(a)
-			if err != nil || r.Mapped != from || len(a) > len(b)+24 {
-				t.Errorf("%x is answered with %x: %v", b, a, err)
+		if a := s.answer(nil, b, from, stunMain); len(a.packet) > 0 {
+			_, mapped, err := protocol.ParseProbeAnswer(a.packet)
+			if err == nil && mapped != from || err != nil && !errors.Is(err, protocol.ErrProbeRefused) || len(a.packet) > len(b)+24 || a.to.Addr() != from.Addr() {
+				t.Errorf("%x is answered with %x to %v: %v", b, a.packet, a.to, err)
 			}
 		}
 		packet, err := readSTUN(bytes.NewReader(b), make([]byte, protocol.MaxSTUN))

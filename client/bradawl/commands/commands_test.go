@@ -209,7 +209,7 @@ func TestNetcheckSpeaksPlainly(t *testing.T) {
 		code int
 		says string
 	}{
-		{natlab.PortRestricted(), 0, "endpoint-independent"},
+		{natlab.PortRestricted(), 0, "mapping                       endpoint-independent\nfiltering                     address-and-port-dependent"},
 		{natlab.Symmetric(), 0, "address-and-port-dependent"},
 		{natlab.UDPBlocked(), 1, "UDP is blocked"},
 	} {
@@ -219,8 +219,18 @@ func TestNetcheckSpeaksPlainly(t *testing.T) {
 		}
 		p = s.start(s.behind("a", tc.nat), "netcheck", "--json")
 		p.wait()
-		var r struct{ Mapping string }
+		var r struct {
+			Mapping, Filtering string
+			MTU                int `json:"path_mtu"`
+			Untested           []struct{ Test, Why string }
+		}
 		must(t, json.Unmarshal([]byte(p.out.all()), &r))
+		if known := tc.code == 0; known != (r.MTU == 1500) || known != (r.Filtering == "address-and-port-dependent") {
+			t.Errorf("%v: %s", tc.nat, p.out.all())
+		}
+		if n := len(r.Untested); n == 0 || r.Untested[n-1].Test != "mapping lifetime" || r.Untested[n-1].Why == "" {
+			t.Errorf("%v: untested %v", tc.nat, r.Untested)
+		}
 	}
 }
 

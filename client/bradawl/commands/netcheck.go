@@ -3,31 +3,53 @@ package commands
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bradawl/bradawl/client"
 )
 
-// netcheckResult is what --json prints.
+// netcheckResult is what --json prints. What is not known has an entry in untested, and its field is "unknown", 0 or absent.
 type netcheckResult struct {
-	Mapping       string   `json:"mapping"`
-	UDPBlocked    bool     `json:"udp_blocked"`
-	Observed      string   `json:"observed,omitempty"`
-	Main          string   `json:"mapped_by_main_port,omitempty"`
-	Alternate     string   `json:"mapped_by_alternate_port,omitempty"`
-	Hosts         []string `json:"host_addresses,omitempty"`
-	PortPreserved bool     `json:"port_preserved"`
-	ControlRTTMS  float64  `json:"control_rtt_ms,omitempty"`
-	Says          []string `json:"says"`
+	UDPBlocked      bool             `json:"udp_blocked"`
+	Mapping         string           `json:"mapping"`
+	Filtering       string           `json:"filtering"`
+	PortPreserved   bool             `json:"port_preserved"`
+	Hairpinning     string           `json:"hairpinning"`
+	PathMTU         int              `json:"path_mtu,omitempty"`
+	LifetimeAtLeast float64          `json:"mapping_lifetime_at_least_s,omitempty"`
+	LifetimeBelow   float64          `json:"mapping_lifetime_below_s,omitempty"`
+	SecondAddress   bool             `json:"server_has_second_address"`
+	Observed        string           `json:"observed,omitempty"`
+	Main            string           `json:"mapped_by_main_port,omitempty"`
+	Alternate       string           `json:"mapped_by_alternate_port,omitempty"`
+	Other           string           `json:"mapped_by_other_address,omitempty"`
+	Hosts           []string         `json:"host_addresses,omitempty"`
+	ControlRTTMS    float64          `json:"control_rtt_ms,omitempty"`
+	Untested        []netcheckAbsent `json:"untested,omitempty"`
+	Says            []string         `json:"says"`
+}
+
+type netcheckAbsent struct {
+	Test string `json:"test"`
+	Why  string `json:"why"`
 }
 
 func netcheckCommand(std streams, who *standing) *cobra.Command {
 	var asJSON bool
+	var opts client.DiscoverOptions
 	c := &cobra.Command{
 		Use:   "netcheck",
 		Short: "Say how the network here treats UDP",
-		Args:  cobra.NoArgs,
+		Long: `Say how the network here treats UDP: how the NAT maps and filters (RFC 4787),
+whether it keeps ports and hairpins, and how large packets may be; and what that
+means for connecting to others. It takes a few seconds.
+
+How long the NAT keeps an idle mapping is measured only if --lifetime gives time
+for it, as many keep them for minutes.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := who.config()
 			if err != nil {
@@ -44,32 +66,33 @@ func netcheckCommand(std streams, who *standing) *cobra.Command {
 				return explained(err)
 			}
 			defer c.Close()
-			r, err := c.Netcheck(cmd.Context())
+			r, err := c.Discover(cmd.Context(), opts)
 			if err != nil {
 				return err
 			}
 			return printReport(std, r, asJSON)
 		},
 	}
+	c.Flags().DurationVar(&opts.LifetimeBudget, "lifetime", 0, "how long to look for the lifetime of an idle mapping, for example 3m; 0: not at all")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
 }
 
 func printReport(std streams, r client.NetReport, asJSON bool) error {
 	if !asJSON {
-		for _, line := range r.Explain() {
-			if _, err := fmt.Fprintln(std.out, line); err != nil {
-				return err
-			}
+		table := tabwriter.NewWriter(std.out, 0, 0, 3, ' ', 0)
+		for _, f := range r.Findings() {
+			_, _ = fmt.Fprintf(table, "%s\t%s\n", f.What, f.Result) // Flush tells
 		}
-		for _, h := range r.Hosts {
-			if _, err := fmt.Fprintf(std.out, "Own address: %s\n", h); err != nil {
-				return err
-			}
+		if err := table.Flush(); err != nil {
+			return err
 		}
-		return nil
+		_, err := fmt.Fprintf(std.out, "\n%s\n", strings.Join(r.Explain(), "\n"))
+		return err
 	}
 	out := netcheckResult{Mapping: string(r.Mapping), UDPBlocked: r.UDPBlocked, PortPreserved: r.PortPreserved,
+		Filtering: string(r.Filtering), Hairpinning: string(r.Hairpinning), PathMTU: r.PathMTU, SecondAddress: r.SecondAddress,
+		LifetimeAtLeast: r.Lifetime.AtLeast.Seconds(), LifetimeBelow: r.Lifetime.Below.Seconds(),
 		ControlRTTMS: inMillis(r.ControlRTT), Says: r.Explain()}
 	for _, a := range []struct {
 		to   *string
@@ -79,6 +102,7 @@ func printReport(std streams, r client.NetReport, asJSON bool) error {
 		{&out.Observed, r.Observed, r.Observed.IsValid()},
 		{&out.Main, r.MainMapped, r.MainMapped.IsValid()},
 		{&out.Alternate, r.AlternateMapped, r.AlternateMapped.IsValid()},
+		{&out.Other, r.OtherMapped, r.OtherMapped.IsValid()},
 	} {
 		if a.ok {
 			*a.to = a.from.String()
@@ -86,6 +110,9 @@ func printReport(std streams, r client.NetReport, asJSON bool) error {
 	}
 	for _, h := range r.Hosts {
 		out.Hosts = append(out.Hosts, h.String())
+	}
+	for _, u := range r.Untested {
+		out.Untested = append(out.Untested, netcheckAbsent{string(u.Test), u.Why})
 	}
 	return json.NewEncoder(std.out).Encode(out)
 }
