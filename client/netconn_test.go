@@ -172,7 +172,7 @@ func TestStatsCountWhatPasses(t *testing.T) {
 	if s.RTT <= 0 || s.MinRTT <= 0 || s.LatestRTT <= 0 || s.MinRTT > 5*time.Second || s.CongestionWindow == 0 || s.Age <= before.Age {
 		t.Errorf("times and window: %+v", s)
 	}
-	if s.Remote != a.Info().Remote || s.Local != a.Info().Local || !slices.Contains([]string{"srflx", "prflx"}, s.Path) {
+	if s.Remote != a.Info().Remote || s.Local != a.Info().Local || !slices.Contains([]string{"server_reflexive", "peer_reflexive"}, s.Path) {
 		t.Errorf("path: %+v", s)
 	}
 	must(t, a.Close())

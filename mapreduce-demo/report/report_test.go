@@ -52,10 +52,10 @@ func example() *driver.Result {
 						Direct: exchange.Count{Requests: 2, Bytes: 80},
 						S3:     exchange.S3Usage{Get: exchange.Count{Requests: 1, Bytes: 20}},
 						Links: []exchange.LinkResult{
-							{Peer: "map-0-0", Path: "srflx", Connect: 5 * time.Millisecond},
-							{Peer: "map-1-0", Path: "srflx", Connect: 6 * time.Millisecond},
-							{Peer: "map-1-1", Path: "prflx", Connect: 9 * time.Millisecond},
-							{Peer: "map-0-0", Path: "srflx", Connect: second, Again: true},
+							{Peer: "map-0-0", Path: "server_reflexive", Connect: 5 * time.Millisecond},
+							{Peer: "map-1-0", Path: "server_reflexive", Connect: 6 * time.Millisecond},
+							{Peer: "map-1-1", Path: "peer_reflexive", Connect: 9 * time.Millisecond},
+							{Peer: "map-0-0", Path: "server_reflexive", Connect: second, Again: true},
 							{Peer: "map-0-1", Failure: "no_inbound"},
 						},
 						Partitions: []exchange.PartitionReport{
@@ -82,7 +82,7 @@ func TestSummary(t *testing.T) {
 		t.Errorf("%d attempts, %d failed, %d pairs, %d keys", s.Attempts, s.Failed, s.Emitted, s.Keys)
 	}
 	l := s.Links
-	if l.Wanted != 2 || l.Direct != 2 || l.ByPath["srflx"] != 2 || l.ByPath["prflx"] != 1 || l.Failed["no_inbound"] != 1 || l.Remade != 1 {
+	if l.Wanted != 2 || l.Direct != 2 || l.ByPath["server_reflexive"] != 2 || l.ByPath["peer_reflexive"] != 1 || l.Failed["no_inbound"] != 1 || l.Remade != 1 {
 		t.Errorf("links %+v", l)
 	}
 	if c := l.Connect; c.N != 3 || c.P50 != 6 || c.P99 != 9 || c.Max != 9 {
@@ -139,7 +139,7 @@ func TestTextSaysWhatHappened(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"2 of 2 direct (1 prflx, 2 srflx), up after 6.0 ms p50, 9.0 ms p99",
+		"2 of 2 direct (1 peer_reflexive, 2 server_reflexive), up after 6.0 ms p50, 9.0 ms p99",
 		"failed: 1 no_inbound", "made anew after a break: 1",
 		"map-1-0: killed; runs again as attempt 1", "1 direct, 1 s3; broken off and resumed: 1", "1 time-to-sync",
 		"equal, byte for byte", "100 words, 12 of them distinct, from 3 files of 1.5 kB", "/out",

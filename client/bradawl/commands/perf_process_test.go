@@ -47,7 +47,7 @@ func TestPerfMeasuresEachDirection(t *testing.T) {
 			}
 			var r perfOutput
 			must(t, json.Unmarshal([]byte(p.out.all()), &r))
-			if !r.OK || r.Path != "srflx" || r.Streams != tc.streams || r.Size != tc.size || r.RTTMS <= 0 || r.PacketsSent == 0 {
+			if !r.OK || r.Path != "server_reflexive" || r.Streams != tc.streams || r.Size != tc.size || r.RTTMS <= 0 || r.PacketsSent == 0 {
 				t.Errorf("unexpected: %s", p.out.all())
 			}
 			if (r.Up != nil) != tc.up || (r.Down != nil) != tc.down {
