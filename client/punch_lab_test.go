@@ -140,13 +140,22 @@ func TestConnectAtOneCommonInstant(t *testing.T) {
 	b := w.client(w.behind("b", natlab.PortRestricted(), natlab.Link{Delay: time.Millisecond}), "b")
 	echo(t, b)
 	ctx := within(t, 10*time.Second)
-	conn, err := a.Connect(ctx, "b", client.Exact())
-	must(t, err)
-	must(t, conn.Proven(ctx))
-	if i := conn.Info(); !i.SkewKnown || i.Skew.Abs() > 50*time.Millisecond {
-		t.Errorf("skew %v (known: %v), want about 0", i.Skew, i.SkewKnown)
+	// As the orders come in, a would fire some 19 ms after b. A busy machine may
+	// hold up any one attempt, so the best of a few counts.
+	best := time.Hour
+	for range 5 {
+		conn, err := a.Connect(ctx, "b", client.Exact())
+		must(t, err)
+		must(t, conn.Proven(ctx))
+		if i := conn.Info(); i.SkewKnown {
+			best = min(best, i.Skew.Abs())
+		}
+		roundTrip(t, conn, 1000)
+		must(t, conn.Close())
 	}
-	roundTrip(t, conn, 1000)
+	if best > 10*time.Millisecond {
+		t.Errorf("the smallest skew of five attempts is %v, want about 0", best)
+	}
 }
 
 func TestConnectWaitsForAPeerThatIsNotThereYet(t *testing.T) {
