@@ -53,10 +53,11 @@ func TestPerfMeasuresEachDirection(t *testing.T) {
 			if (r.Up != nil) != tc.up || (r.Down != nil) != tc.down {
 				t.Fatalf("directions: %s", p.out.all())
 			}
-			if tc.up && (r.Up.Bytes < 100_000 || r.Up.Seconds < 0.3 || r.Up.Mbits < 1) {
+			// Who receives takes the time, from the header to the end, so it may be a little less than was asked for.
+			if tc.up && (r.Up.Bytes < 100_000 || r.Up.Seconds < 0.1 || r.Up.Mbits < 1) {
 				t.Errorf("up: %+v", *r.Up)
 			}
-			if tc.down && (r.Down.Bytes < 100_000 || r.Down.Seconds < 0.2 || r.Down.Mbits < 1) {
+			if tc.down && (r.Down.Bytes < 100_000 || r.Down.Seconds < 0.1 || r.Down.Mbits < 1) {
 				t.Errorf("down: %+v", *r.Down)
 			}
 		})
