@@ -26,6 +26,8 @@ type options struct {
 	json        string
 	concurrency int
 	memory      int
+	region      string
+	prices      string
 }
 
 const (
@@ -44,6 +46,8 @@ func (o *options) define(f *pflag.FlagSet) {
 	f.StringVar(&o.json, "json", "", "`file` to write the result to, for machines")
 	f.IntVar(&o.concurrency, "concurrency", 1000, "`number` of functions that may run at once, as in an AWS account")
 	f.IntVar(&o.memory, "memory", 1769, "memory of the function in `MB`; its price depends on it")
+	f.StringVar(&o.region, "region", "us-east-1", "`region` by whose prices the run is reckoned")
+	f.StringVar(&o.prices, "prices", "", "JSON `file` of prices, in the form of lambdaclient/price/prices.json; default: the published ones that it has")
 }
 
 // check finds wrong flags.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/bradawl/bradawl/internal/natlab"
 	"github.com/bradawl/bradawl/lambdaclient/exchange"
-	"github.com/bradawl/bradawl/mapreduce-demo/cost"
 	"github.com/bradawl/bradawl/mapreduce-demo/driver"
 	"github.com/bradawl/bradawl/mapreduce-demo/input"
 	"github.com/bradawl/bradawl/mapreduce-demo/jobs/wordcount"
@@ -55,6 +54,10 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 		return fmt.Errorf("make a directory for the demo's servers: %w", err)
 	}
 	defer os.RemoveAll(dir)
+	rates, err := prices(o.prices, o.region)
+	if err != nil {
+		return err
+	}
 	exe, err := executable()
 	if err != nil {
 		return err
@@ -75,7 +78,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	}
 	defer s.Close()
 	d := &demo{options: o, stage: s, progress: p, doc: report.Document{
-		Network: string(v.network), Why: v.why, Memory: o.memory, Prices: cost.USEast1(),
+		Network: string(v.network), Why: v.why, Memory: o.memory, Prices: rates,
 		Input: report.Input{Path: from},
 	}}
 	if v.network == stage.NAT {

@@ -1,34 +1,8 @@
-// Package cost says what a run would have cost on AWS. Prices are data, with the
-// place and the day they are from; whoever knows better passes others.
+// Package cost says what a run would have cost on AWS, by the rates of package
+// price.
 package cost
 
-// Prices are in US dollars.
-type Prices struct {
-	Region string `json:"region"`
-	Date   string `json:"date"` // the day they were read, as YYYY-MM-DD
-	// LambdaGBSecond is for one GiB of memory for one second on x86, LambdaRequest for one invocation.
-	LambdaGBSecond float64 `json:"lambda_gb_second"`
-	LambdaRequest  float64 `json:"lambda_request"`
-	// S3Put is for one PUT or LIST, S3Get for one GET or HEAD, of S3 Standard.
-	S3Put float64 `json:"s3_put"`
-	S3Get float64 `json:"s3_get"`
-	// TransferGB is for 10^9 bytes over public addresses within the region, for each
-	// of the two directions. AWS does not say whether it is charged between functions.
-	TransferGB float64 `json:"transfer_gb"`
-	// RendezvousHour is for the smallest server that runs the rendezvous, its address included.
-	RendezvousHour float64 `json:"rendezvous_hour"`
-}
-
-// USEast1 are the public on-demand prices of us-east-1.
-func USEast1() Prices {
-	return Prices{
-		Region: "us-east-1", Date: "2026-11-23",
-		LambdaGBSecond: 0.0000166667, LambdaRequest: 0.20 / 1e6,
-		S3Put: 0.005 / 1e3, S3Get: 0.0004 / 1e3,
-		TransferGB:     0.01,
-		RendezvousHour: 0.0084 + 0.005, // t4g.micro and a public IPv4 address
-	}
-}
+import "github.com/bradawl/bradawl/lambdaclient/price"
 
 // Usage is what a run used.
 type Usage struct {
@@ -36,6 +10,8 @@ type Usage struct {
 	Invocations int64   `json:"invocations"`
 	Puts        int64   `json:"puts"`         // and LISTs
 	Gets        int64   `json:"gets"`         // and HEADs
+	Uploaded    int64   `json:"uploaded"`     // bytes written to S3
+	Retrieved   int64   `json:"retrieved"`    // bytes read from S3
 	DirectBytes int64   `json:"direct_bytes"` // between functions
 	Hours       float64 `json:"hours"`        // of the rendezvous
 }
@@ -49,13 +25,13 @@ type Bill struct {
 	Transfer float64 `json:"transfer"`
 }
 
-// Bill works out what the usage costs.
-func (p Prices) Bill(u Usage) Bill {
+// Of gives the bill of a usage.
+func Of(p price.Rates, u Usage) Bill {
 	return Bill{
 		Lambda:     u.GBSeconds*p.LambdaGBSecond + float64(u.Invocations)*p.LambdaRequest,
-		S3:         float64(u.Puts)*p.S3Put + float64(u.Gets)*p.S3Get,
+		S3:         p.Store(u.Puts, u.Gets, u.Uploaded, u.Retrieved),
 		Rendezvous: u.Hours * p.RendezvousHour,
-		Transfer:   2 * float64(u.DirectBytes) / 1e9 * p.TransferGB,
+		Transfer:   p.Transfer(u.DirectBytes),
 	}
 }
 

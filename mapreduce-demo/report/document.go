@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/bradawl/bradawl/mapreduce-demo/cost"
+	"github.com/bradawl/bradawl/lambdaclient/price"
 )
 
 // Document is the whole result for machines.
@@ -16,7 +16,7 @@ type Document struct {
 	Why     string      `json:"network_why,omitempty"` // why it is not the other one
 	NAT     string      `json:"nat,omitempty"`
 	Memory  int         `json:"memory_mb"`
-	Prices  cost.Prices `json:"prices"`
+	Prices  price.Rates `json:"prices"`
 	Runs    []Summary   `json:"runs"`
 	// Equal tells whether the outputs of all runs are the same bytes; nil for a single run.
 	Equal  *bool  `json:"equal,omitempty"`

@@ -11,7 +11,7 @@ import (
 
 	"github.com/bradawl/bradawl/internal/s3lab"
 	"github.com/bradawl/bradawl/lambdaclient/exchange"
-	"github.com/bradawl/bradawl/mapreduce-demo/cost"
+	"github.com/bradawl/bradawl/lambdaclient/price"
 	"github.com/bradawl/bradawl/mapreduce-demo/driver"
 	"github.com/bradawl/bradawl/mapreduce-demo/mapreduce"
 	"github.com/bradawl/bradawl/mapreduce-demo/store"
@@ -76,8 +76,21 @@ func stats(gets, puts, heads uint64) s3lab.Stats {
 	}}
 }
 
+func prices(t *testing.T) price.Rates {
+	t.Helper()
+	table, err := price.Published()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := table.Rates(price.Choice{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func TestSummary(t *testing.T) {
-	s := Summarize(example(), cost.USEast1(), store.Usage{"PutObject": {Requests: 1}}, stats(4, 4, 1))
+	s := Summarize(example(), prices(t), store.Usage{"PutObject": {Requests: 1}}, stats(4, 4, 1))
 	if s.Attempts != 4 || s.Failed != 1 || s.Emitted != 100 || s.Keys != 12 {
 		t.Errorf("%d attempts, %d failed, %d pairs, %d keys", s.Attempts, s.Failed, s.Emitted, s.Keys)
 	}
@@ -109,7 +122,7 @@ func TestSummary(t *testing.T) {
 			t.Errorf("start %+v", ph)
 		}
 	}
-	if off := Summarize(example(), cost.USEast1(), nil, stats(4, 4, 1)); off.S3.Equal {
+	if off := Summarize(example(), prices(t), nil, stats(4, 4, 1)); off.S3.Equal {
 		t.Error("a request that the driver did not count goes unnoticed")
 	}
 }
@@ -132,8 +145,8 @@ func TestSpreadTakesTheNearestRank(t *testing.T) {
 
 func TestTextSaysWhatHappened(t *testing.T) {
 	yes := true
-	run := Summarize(example(), cost.USEast1(), nil, stats(4, 4, 1))
-	d := Document{Runs: []Summary{run, run}, Equal: &yes, Prices: cost.USEast1(), Memory: 512, Output: "/out", Input: Input{Files: 3, Bytes: 1500}}
+	run := Summarize(example(), prices(t), nil, stats(4, 4, 1))
+	d := Document{Runs: []Summary{run, run}, Equal: &yes, Prices: prices(t), Memory: 512, Output: "/out", Input: Input{Files: 3, Bytes: 1500}}
 	var b bytes.Buffer
 	if err := d.Print(&b); err != nil {
 		t.Fatal(err)
@@ -159,7 +172,7 @@ func TestTextSaysWhatHappened(t *testing.T) {
 
 func TestSavedDocumentIsWholeOrNotThere(t *testing.T) {
 	dir := t.TempDir()
-	d := Document{Output: "x", Runs: []Summary{Summarize(example(), cost.USEast1(), nil, stats(1, 1, 1))}}
+	d := Document{Output: "x", Runs: []Summary{Summarize(example(), prices(t), nil, stats(1, 1, 1))}}
 	file := filepath.Join(dir, "d.json")
 	if err := d.Save(file); err != nil {
 		t.Fatal(err)

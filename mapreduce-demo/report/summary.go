@@ -6,6 +6,7 @@ import (
 
 	"github.com/bradawl/bradawl/internal/s3lab"
 	"github.com/bradawl/bradawl/lambdaclient/exchange"
+	"github.com/bradawl/bradawl/lambdaclient/price"
 	"github.com/bradawl/bradawl/mapreduce-demo/cost"
 	"github.com/bradawl/bradawl/mapreduce-demo/driver"
 	"github.com/bradawl/bradawl/mapreduce-demo/store"
@@ -106,7 +107,7 @@ type Summary struct {
 
 // Summarize works out a run's summary. own is what the driver itself asked of S3
 // during the run, server what the server counted in that time.
-func Summarize(result *driver.Result, prices cost.Prices, own store.Usage, server s3lab.Stats) Summary {
+func Summarize(result *driver.Result, prices price.Rates, own store.Usage, server s3lab.Stats) Summary {
 	s := Summary{
 		Mode: result.Mode, Wall: ms(result.Wall), Mappers: result.Mappers, Reducers: result.Reducers,
 		Attempts: len(result.Attempts), Notes: result.Notes, Tasks: result.Attempts,
@@ -188,7 +189,11 @@ func Summarize(result *driver.Result, prices cost.Prices, own store.Usage, serve
 			s.Usage.Puts += n
 		}
 	}
-	s.Bill = prices.Bill(s.Usage)
+	for _, op := range server.Operations {
+		s.Usage.Uploaded += int64(op.BytesIn)
+		s.Usage.Retrieved += int64(op.BytesOut)
+	}
+	s.Bill = cost.Of(prices, s.Usage)
 	return s
 }
 
