@@ -73,7 +73,8 @@ func measure(o options, s scenario) (_ *result, err error) {
 			}
 		}
 	}
-	r.S, r.P, r.Stages = own.serverRTT, own.peerRTT, own.stages.breakdown()
+	r.SLeast, r.P, r.Stages = own.serverRTT, own.peerRTT, own.stages.breakdown()
+	r.S = median(own.pings)
 	r.evaluate()
 	return r, nil
 }

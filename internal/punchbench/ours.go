@@ -22,7 +22,8 @@ type ours struct {
 	stop    context.CancelFunc
 	serving sync.WaitGroup
 
-	serverRTT, peerRTT time.Duration // the smallest seen
+	serverRTT, peerRTT time.Duration   // the smallest seen
+	pings              []time.Duration // one to the rendezvous before each attempt
 	stages             stages
 }
 
@@ -129,6 +130,7 @@ func (o *ours) attempt(ctx context.Context, start func()) (sample, error) {
 		return sample{}, err
 	}
 	o.stages.add(began, got.stream, &steps)
+	o.pings = append(o.pings, rtt)
 	o.serverRTT, o.peerRTT = smaller(o.serverRTT, rtt), smaller(o.peerRTT, conn.MinRTT())
 	return got, nil
 }

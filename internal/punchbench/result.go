@@ -51,24 +51,33 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
 }
 
+func median(d []time.Duration) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	return quantile(slices.Sorted(slices.Values(d)), 0.5)
+}
+
 func inMS(d time.Duration) float64 { return math.Round(float64(d)/1e3) / 1e3 }
 
 // result is a scenario's outcome.
 type result struct {
 	Scenario scenario `json:"scenario"`
 	Seed     uint64   `json:"seed"`
-	// S and P are the smallest round trips measured, in nanoseconds: to the rendezvous and between the peers.
-	S    time.Duration `json:"s_ns"`
-	P    time.Duration `json:"p_ns"`
-	Rows []*row        `json:"rows"`
-	// Limits are S+P, S+B and S+2B in milliseconds; B is the bare baseline's median to a usable stream.
+	// S is the round trip to the rendezvous in nanoseconds, the median of one ping before each attempt, as B is a median
+	// too; SLeast is the smallest of them. P is the smallest round trip between the peers.
+	S      time.Duration `json:"s_ns"`
+	SLeast time.Duration `json:"s_least_ns"`
+	P      time.Duration `json:"p_ns"`
+	Rows   []*row        `json:"rows"`
+	// Limits are the least S+P, and S+B and S+2B, in milliseconds; B is the bare baseline's median to a usable stream.
 	Limits map[string]float64 `json:"limits_ms,omitempty"`
 	// Stages is where our own time goes.
 	Stages *breakdown `json:"stages,omitempty"`
 }
 
 func (r *result) evaluate() {
-	r.Limits = map[string]float64{"S+P": inMS(r.S + r.P)}
+	r.Limits = map[string]float64{"S+P": inMS(r.SLeast + r.P)}
 	for _, w := range r.Rows {
 		w.Stream, w.Echo, w.CPU = spreadOf(w.streams), spreadOf(w.echoes), spreadOf(w.cpus)
 		if w.Name == bareName && w.Stream != nil {
@@ -98,7 +107,7 @@ func (r *result) String() string {
 		fmt.Fprintf(t, "%s\t%d\t%d\t\n", cpu, n+w.Failures, w.Failures)
 	}
 	_ = t.Flush() // into memory
-	fmt.Fprintf(&b, "S %.2f, P %.2f, S+P %.2f", inMS(r.S), inMS(r.P), r.Limits["S+P"])
+	fmt.Fprintf(&b, "S %.2f (least %.2f), P %.2f (least), least S+P %.2f", inMS(r.S), inMS(r.SLeast), inMS(r.P), r.Limits["S+P"])
 	if _, ok := r.Limits["B"]; ok {
 		fmt.Fprintf(&b, ", B %.2f, S+B %.2f, S+2B %.2f", r.Limits["B"], r.Limits["S+B"], r.Limits["S+2B"])
 	}
