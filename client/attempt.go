@@ -63,14 +63,14 @@ func (c *Client) newAttempt(s *session, o order, now time.Time) *attempt {
 		start = now
 	}
 	a.p = newPunch(o.dialler, o.candidates, fire, start.Add(o.giveUp))
-	// X25519 alone keeps the ClientHello in one packet; one lost packet costs 200 ms here.
-	curves := []tls.CurveID{tls.X25519}
+	// Without the post-quantum hybrid the ClientHello fits into one packet; one lost packet costs 200 ms here. P-256 is the
+	// quickest of what is left: both sides compute less before the handshake is through.
 	if a.dialler {
 		a.dialTLS = identity.DialConfig(c.identity, serverName(s.id), protocol.ALPNPeer, s.peer.Fingerprint)
-		a.dialTLS.CurvePreferences = curves
+		a.dialTLS.CurvePreferences = []tls.CurveID{tls.CurveP256}
 	} else {
 		a.listenTLS = identity.ListenConfig(c.identity, protocol.ALPNPeer, a.verify)
-		a.listenTLS.CurvePreferences = curves
+		a.listenTLS.CurvePreferences = []tls.CurveID{tls.CurveP256, tls.X25519}
 	}
 	return a
 }
