@@ -3,7 +3,6 @@ package exchange
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 )
@@ -31,40 +30,6 @@ func ParseMode(s string) (Mode, error) {
 
 func (m Mode) usesLinks() bool { return m != S3 }
 func (m Mode) usesStore() bool { return m != Direct }
-
-// Never is the duration that does not end, for [Policy].
-const Never time.Duration = math.MaxInt64
-
-// Policy says how long a producer keeps data in memory only, and how long it
-// stays. [DefaultPolicy] is a good start; the zero value writes through and
-// leaves at once.
-type Policy struct {
-	// TimeToSync is how long after Finish the partitions may exist in memory
-	// only; then what is not acknowledged is written to S3. 0 is
-	// write-through: Finish returns when all is durable. Never risks that the
-	// work must be done again when the producer dies. A failed link to a
-	// consumer writes at once whatever stands here, except with write-through,
-	// where nothing is left to write. Modes S3 (always write-through) and
-	// Direct (never writes) ignore it.
-	TimeToSync time.Duration
-	// TimeToLive is how long after Finish the producer stays for consumers
-	// that have not acknowledged. Then it writes what is not acknowledged (not
-	// in mode Direct) and leaves. 0 leaves as soon as all is durable; Never
-	// stays until the deadline of the context.
-	TimeToLive time.Duration
-	// UploadRate is the rate to S3 in bytes per second that the deadline rule
-	// counts with: what is not acknowledged is written when the deadline of
-	// the context is nearer than size/UploadRate + Margin. 0 takes the slowest
-	// rate that the Store has measured in this process, or 25 MB/s before the first.
-	UploadRate float64
-	// Margin is the deadline rule's spare time. 0 means 2 s.
-	Margin time.Duration
-}
-
-// DefaultPolicy syncs after 2 s and stays a minute.
-func DefaultPolicy() Policy {
-	return Policy{TimeToSync: 2 * time.Second, TimeToLive: time.Minute}
-}
 
 // Shuffle describes one exchange. All its producers and consumers are given
 // the same value.
@@ -192,6 +157,9 @@ type ProducerConfig struct {
 	// Policy is carried out from Finish on. Its zero value writes through and
 	// leaves at once; see [DefaultPolicy].
 	Policy Policy
+	// Since is when the work began whose compute Policy counts in dollars, as at the
+	// start of the invocation. Zero means when NewProducer was called.
+	Since time.Time
 	// Store is needed in modes S3 and Auto.
 	Store *S3Store
 	// Network is needed in modes Direct and Auto. It must have signed in with

@@ -34,7 +34,10 @@ type Producer struct {
 	finishOnce, closeOnce sync.Once
 	finishErr             error
 
+	began time.Time // of the work
+
 	mu         sync.Mutex
+	expected   time.Time // of the last acknowledgement
 	finishedAt time.Time
 	leftAt     time.Time
 	deadline   time.Time
@@ -48,15 +51,19 @@ type Producer struct {
 
 // consumerState is what a producer knows of one consumer.
 type consumerState struct {
-	acked  bool
-	live   int  // links
-	failed bool // a link failed, and none came up since
+	ackedAt time.Time // zero: not yet
+	written bool      // it is part of what was saved
+	live    int       // links
+	failed  bool      // a link failed, and none came up since
 }
+
+func (c *consumerState) acked() bool { return !c.ackedAt.IsZero() }
 
 // syncState is how far the write to S3 has come.
 type syncState struct {
 	running, done, permanent bool
-	tries                    int // that failed
+	at                       time.Time // of the end, if done
+	tries                    int       // that failed
 	retryAt                  time.Time
 	err                      error
 }
@@ -75,11 +82,17 @@ func NewProducer(ctx context.Context, cfg ProducerConfig) (*Producer, error) {
 	if cfg.Mode, err = checkMode(cfg.Mode, cfg.Store, cfg.Network); err != nil {
 		return nil, err
 	}
+	if cfg.Policy, err = cfg.Policy.withDefaults(); err != nil {
+		return nil, err
+	}
+	if cfg.Since.IsZero() {
+		cfg.Since = time.Now()
+	}
 	if cfg.MemoryBudget <= 0 {
 		cfg.MemoryBudget = defaultMemory
 	}
 	p := &Producer{
-		cfg: cfg, shuffle: shuffle, digest: jobDigest(shuffle.Job),
+		cfg: cfg, shuffle: shuffle, digest: jobDigest(shuffle.Job), began: cfg.Since,
 		arena:    &arena{budget: cfg.MemoryBudget},
 		finished: make(chan struct{}), durable: make(chan struct{}), over: make(chan struct{}),
 		kick:      make(chan struct{}, 1),
@@ -214,27 +227,6 @@ func (p *Producer) Wait(ctx context.Context) (ProducerReport, error) {
 	return p.Report(), err
 }
 
-// Report says what has happened so far.
-func (p *Producer) Report() ProducerReport {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	r := p.report
-	r.Links = append([]LinkResult(nil), r.Links...)
-	r.Acked = len(p.consumers) - p.unackedLocked()
-	r.Synced = p.sync.done
-	if p.view != nil {
-		r.S3 = p.view.usage.snapshot()
-	}
-	switch {
-	case p.finishedAt.IsZero():
-	case p.leftAt.IsZero():
-		r.Linger = time.Since(p.finishedAt)
-	default:
-		r.Linger = p.leftAt.Sub(p.finishedAt)
-	}
-	return r
-}
-
 // Close gives up what is not saved, leaves the collective, closes the links
 // and frees the memory. Call it after Wait, always.
 func (p *Producer) Close() error {
@@ -280,7 +272,7 @@ func (p *Producer) farewell() (code uint64, why string) {
 func (p *Producer) unackedLocked() int {
 	n := 0
 	for _, c := range p.consumers {
-		if !c.acked {
+		if !c.acked() {
 			n++
 		}
 	}
@@ -294,7 +286,7 @@ func (p *Producer) unsavedLocked(why error) error {
 	}
 	e := &UnsavedError{Err: why}
 	for i, c := range p.consumers {
-		if !c.acked {
+		if !c.acked() {
 			e.Partitions = append(e.Partitions, i)
 		}
 	}

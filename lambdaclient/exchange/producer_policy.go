@@ -56,7 +56,7 @@ func (p *Producer) situation() situation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := situation{
-		now: time.Now(), finished: p.finishedAt, deadline: p.deadline,
+		now: time.Now(), began: p.began, finished: p.finishedAt, deadline: p.deadline, expected: p.expected,
 		mode: p.cfg.Mode, policy: p.cfg.Policy,
 		syncing: p.sync.running, synced: p.sync.done, syncTries: p.sync.tries,
 		retryAt: p.sync.retryAt, permanent: p.sync.permanent,
@@ -64,8 +64,9 @@ func (p *Producer) situation() situation {
 	if p.view != nil {
 		s.rate = p.view.store.uploadRate()
 	}
+	s.bytes = p.report.Bytes
 	for i, c := range p.consumers {
-		if c.acked {
+		if c.acked() {
 			continue
 		}
 		s.unacked++
@@ -87,12 +88,15 @@ func (p *Producer) startSync(cause SyncCause) {
 	p.mu.Unlock()
 	p.wg.Go(func() {
 		start := time.Now()
-		won, err := p.save(p.ctx)
+		won, written, err := p.save(p.ctx)
 		p.mu.Lock()
 		p.sync.running, p.sync.err = false, err
 		p.report.SyncTime += time.Since(start)
 		if err == nil {
-			p.sync.done = true
+			p.sync.done, p.sync.at = true, time.Now()
+			for _, e := range written {
+				p.consumers[e.Partition].written = true
+			}
 			p.report.Won = won
 		} else {
 			p.sync.tries++
@@ -108,9 +112,15 @@ func (p *Producer) startSync(cause SyncCause) {
 }
 
 // save writes what is not acknowledged as one object, and then the commit
-// record. It reports whether this attempt's record is the one that counts.
-func (p *Producer) save(ctx context.Context) (won bool, err error) {
+// record. It reports whether this attempt's record is the one that counts, and
+// which partitions are durable now.
+func (p *Producer) save(ctx context.Context) (won bool, written []recordEntry, err error) {
 	record, body := p.unsaved()
+	won, err = p.saveRecord(ctx, record, body)
+	return won, record.Partitions, err
+}
+
+func (p *Producer) saveRecord(ctx context.Context, record *commitRecord, body *bundle) (won bool, err error) {
 	if p.cfg.Attempt > 0 {
 		// An earlier attempt may have saved all this already.
 		existing, _, err := p.view.record(ctx, record.Job, record.Producer)
@@ -142,7 +152,7 @@ func (p *Producer) unsaved() (*commitRecord, *bundle) {
 	r := &commitRecord{Version: recordVersion, Job: p.shuffle.Job, Producer: p.cfg.Producer, Attempt: p.cfg.Attempt, Partitions: []recordEntry{}}
 	var parts []*partition
 	for i, c := range p.consumers {
-		if c.acked {
+		if c.acked() {
 			continue
 		}
 		part := p.parts[i]

@@ -108,7 +108,7 @@ func (p *Producer) serve(l link, again bool) {
 		c.live--
 		if c.live == 0 && p.ctx.Err() == nil {
 			c.failed = true
-			if !c.acked {
+			if !c.acked() {
 				p.report.Lost++
 			}
 		}
@@ -205,7 +205,9 @@ func (p *Producer) acknowledge(s stream, consumer int) {
 		_ = s.Close()
 	}
 	p.mu.Lock()
-	p.consumers[consumer].acked = true
+	if c := &p.consumers[consumer]; !c.acked() {
+		c.ackedAt = time.Now()
+	}
 	p.mu.Unlock()
 	p.wake()
 }

@@ -79,6 +79,14 @@ const (
 	SyncTimeToLive   SyncCause = "time-to-live"
 	SyncLink         SyncCause = "link failure"
 	SyncDeadline     SyncCause = "deadline"
+	// SyncCost is the cost threshold. The others are of the rule auto: waiting has
+	// cost as much as the write; so has the chance of loss, which is the greater part;
+	// the transfer over links is charged, and dearer; the consumers were announced for too late.
+	SyncCost     SyncCause = "cost threshold"
+	SyncWaited   SyncCause = "waiting cost as much"
+	SyncLoss     SyncCause = "chance of loss"
+	SyncTransfer SyncCause = "transfer charges"
+	SyncExpected SyncCause = "consumers come too late"
 )
 
 // ProducerReport says what a producer did.
@@ -108,6 +116,9 @@ type ProducerReport struct {
 	// end of Wait.
 	SyncTime time.Duration `json:"sync_ns,omitempty"`
 	Linger   time.Duration `json:"linger_ns,omitempty"`
+	// Decisions says for every partition, in their order, why it was or was not
+	// written; there are none before Finish, and at most 4,096.
+	Decisions []Decision `json:"decisions,omitempty"`
 }
 
 // PartitionReport says how a consumer read from one producer.

@@ -28,7 +28,8 @@ type Config struct {
 	Rendezvous task.Secret
 	Mode       exchange.Mode
 	// Policy is for the first attempts of mappers. Later ones write through, where
-	// the mode lets them write at all.
+	// the mode lets them write at all. Its Loss is where the run's own experience
+	// starts from, which goes with each attempt that is started.
 	Policy exchange.Policy
 	// Splits are the mappers' inputs, one for each.
 	Splits   []input.Split
@@ -95,7 +96,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	// Whatever still runs when the run is over is of no use to it.
 	ctx, cancel := context.WithCancel(ctx)
 	r := &run{
-		cfg: cfg, mode: cfg.Mode, limit: cfg.Concurrency,
+		cfg: cfg, mode: cfg.Mode, limit: cfg.Concurrency, loss: cfg.Policy.Loss,
 		ended:  make(chan Attempt),
 		result: &Result{Run: cfg.Run, Mappers: len(cfg.Splits), Reducers: cfg.Reducers},
 	}
@@ -181,6 +182,7 @@ type run struct {
 	running int
 	ended   chan Attempt
 	result  *Result
+	loss    exchange.Loss // what the run has seen of it
 }
 
 func (r *run) note(format string, args ...any) {
@@ -271,6 +273,7 @@ func (r *run) start(ctx context.Context) {
 		Bucket: r.cfg.Store.Bucket(), Mode: r.mode, Policy: r.cfg.Policy,
 		Replaces: s.replaces,
 	}
+	p.Policy.Loss = r.loss
 	if id.Kind == task.Map {
 		p.Split = r.cfg.Splits[id.Index]
 		if id.Attempt > 0 {
@@ -310,6 +313,11 @@ func (r *run) take(a Attempt) {
 	delete(s.live, a.Attempt)
 	if !s.abandoned[a.Attempt] {
 		s.running--
+		lost := 0
+		if a.Report == nil { // not even its failure came back
+			lost = 1
+		}
+		r.loss = r.loss.Learn(lost, a.Billing.Billed)
 	}
 	r.result.Attempts = append(r.result.Attempts, a)
 }

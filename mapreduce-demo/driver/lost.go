@@ -51,7 +51,7 @@ func (r *run) handleLost(a Attempt) error {
 			ErrFailed, id.Index, producer.attempts, a.ID, a.Error)
 	}
 	if !newer {
-		producer.abandon(newest, r.cfg.Concurrency == 0)
+		r.loss = r.loss.Learn(producer.abandon(newest, r.cfg.Concurrency == 0), 0)
 		producer.done = false
 		r.enqueue(id)
 		what = fmt.Sprintf("mapper %d runs again as attempt %d", id.Index, producer.attempts)
@@ -67,8 +67,9 @@ func (r *run) handleLost(a Attempt) error {
 // abandon gives up the attempts up to newest that are still at work. They may
 // never come back: one that is cut off from the network stays until its time is
 // over. Without a limit on concurrency the driver does not wait for them either;
-// with one, they hold their place in it, as they do at Lambda.
-func (s *state) abandon(newest int, letGo bool) {
+// with one, they hold their place in it, as they do at Lambda. It returns how many
+// were given up.
+func (s *state) abandon(newest int, letGo bool) (given int) {
 	for attempt, cancel := range s.live {
 		if attempt > newest || s.abandoned[attempt] {
 			continue
@@ -78,10 +79,12 @@ func (s *state) abandon(newest int, letGo bool) {
 		}
 		s.abandoned[attempt] = true
 		s.running--
+		given++
 		if letGo {
 			cancel(errReplaced)
 		}
 	}
+	return given
 }
 
 // stuck finds the state in which nothing will ever end: mappers that stay for

@@ -20,7 +20,7 @@ func (t *running) runMap(ctx context.Context) error {
 	}
 	producer, err := exchange.NewProducer(ctx, exchange.ProducerConfig{
 		Shuffle: t.shuffle(), Producer: t.Index, Attempt: t.Attempt,
-		Mode: t.Mode, Policy: t.Policy, Store: t.exchangeStore(), Network: network,
+		Mode: t.Mode, Policy: t.Policy, Since: t.begin, Store: t.exchangeStore(), Network: network,
 		Replaces: t.Replaces,
 	})
 	if err != nil {
