@@ -335,11 +335,14 @@ func (a *attempt) linger(err *Error) {
 }
 
 // report tells the server how the attempt went.
-func (a *attempt) report(reason protocol.Reason) {
+func (a *attempt) report(reason protocol.Reason) { a.reportAs(a.n, reason) }
+
+// reportAs reports under the number of a later attempt for which there was nothing to do.
+func (a *attempt) reportAs(n uint32, reason protocol.Reason) {
 	a.mu.Lock()
 	r := &pb.Report{
 		SessionId:       a.s.id[:],
-		Attempt:         a.n,
+		Attempt:         n,
 		Reason:          reason.PB(),
 		FirstInitOutNs:  a.c.serverNanos(a.p.firstOut),
 		FirstInitInNs:   a.c.serverNanos(a.p.firstIn),

@@ -227,6 +227,7 @@ func (c *Client) newConn(a *attempt, qc *quic.Conn, pr *proof, began, now time.T
 	conn := &Conn{c: c, qc: qc, peer: a.s.peer, collective: a.s.collective, session: a.s, proof: pr}
 	conn.info = ConnInfo{
 		SessionID:         a.s.id,
+		Replaces:          a.s.replaces,
 		Dialler:           a.dialler,
 		Path:              pathName(a.p.kind(remote)),
 		Local:             local,
@@ -253,10 +254,14 @@ func (c *Client) connEnded(conn *Conn, err error) {
 	defer c.wg.Done()
 	c.mu.Lock()
 	delete(c.conns, conn)
+	g := c.groups[conn.collective]
 	c.mu.Unlock()
 	c.accepted.take(func(q *Conn) bool { return q == conn })
 	c.sessions.connEnded(conn.session, conn)
 	c.emit(Event{Kind: EventPeerLost, Session: conn.info.SessionID, Peer: conn.peer.Name, Addr: conn.info.Remote, Err: err})
+	if g != nil {
+		g.ended(conn, err)
+	}
 }
 
 // Close leaves: it tells the rendezvous and all peers, ends every connection

@@ -16,7 +16,8 @@ import (
 
 // Errors that the cause of a Conn's end wraps, beside quic-go's own.
 var (
-	// ErrLinkLost: nothing was heard from the peer for two and a half keep-alive intervals.
+	// ErrLinkLost: nothing was heard from the peer for two and a half keep-alive intervals, or one of the two sides has
+	// found the path gone otherwise and makes a new connection.
 	ErrLinkLost = errors.New("link lost")
 	// ErrPeerClosed: the peer closed the connection; errors.As finds its code in a *quic.ApplicationError.
 	ErrPeerClosed = errors.New("peer closed the connection")
@@ -33,6 +34,8 @@ const (
 	CodeProofFailed = 0x62720002
 	// CodeUnwanted closes a connection that nobody accepts.
 	CodeUnwanted = 0x62720003
+	// CodeLinkLost closes a connection that another one replaces because one side has lost it.
+	CodeLinkLost = 0x62720004
 )
 
 // Conn is a direct, encrypted connection to a peer, authenticated both ways. Its
@@ -57,6 +60,8 @@ type Conn struct {
 type ConnInfo struct {
 	// SessionID is the session that made it, the same on both sides.
 	SessionID protocol.SessionID
+	// Replaces is the session of the lost connection to the same peer that this one replaces; zero if there is none.
+	Replaces protocol.SessionID
 	// Dialler is set on the side that is QUIC's client.
 	Dialler bool
 	// Path is the type of the peer's address, in the words of RFC 8445:
@@ -223,6 +228,8 @@ func (c *Conn) cause(err error) *Error {
 	switch {
 	case isIdle(err):
 		e.Err = fmt.Errorf("%w: %w", ErrLinkLost, err)
+	case isRemoteCode(err, CodeLinkLost), isRemoteCode(err, CodeSuperseded):
+		e.Reason, e.Err = protocol.ReasonNoInbound, fmt.Errorf("%w: %w", ErrLinkLost, err)
 	case isRemoteClose(err):
 		e.Err = fmt.Errorf("%w: %w", ErrPeerClosed, err)
 	}
@@ -234,10 +241,10 @@ func (c *Conn) opError(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil && c.qc.Context().Err() == nil {
+	if ctx.Err() != nil && c.qc.Context().Err() == nil && !endsConnection(err) {
 		return canceled(ctx, op, c.peer.Name)
 	}
-	if c.qc.Context().Err() != nil {
+	if c.qc.Context().Err() != nil || endsConnection(err) {
 		<-c.ctx.Done() // follows at once
 		return context.Cause(c.ctx)
 	}

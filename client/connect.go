@@ -14,6 +14,8 @@ import (
 type connectOptions struct {
 	wait  time.Duration
 	exact bool
+	// replaces is the session whose lost link the new one replaces.
+	replaces protocol.SessionID
 }
 
 // ConnectOption changes how Connect goes about it.
@@ -42,6 +44,10 @@ func (c *Client) Connect(ctx context.Context, peer string, opts ...ConnectOption
 	if peer == "" || len(peer) > protocol.MaxNameLen {
 		return nil, &Error{Op: "connect", Peer: peer, Err: fmt.Errorf("a peer's name has 1 to %d bytes", protocol.MaxNameLen)}
 	}
+	return c.connect(ctx, peer, opts)
+}
+
+func (c *Client) connect(ctx context.Context, peer string, opts []ConnectOption) (*Conn, error) {
 	r := &connectRequest{peer: peer, started: time.Now(), result: make(chan connectResult, 1)}
 	for _, o := range opts {
 		o(&r.options)

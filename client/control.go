@@ -275,5 +275,8 @@ func (c *Client) adopt(ctl *control) {
 	c.wg.Go(func() { c.discoverNAT(ctl) })
 	for _, r := range again {
 		ctl.send(r.message())
+		if g, ok := r.(*Group); ok {
+			g.rejoined()
+		}
 	}
 }

@@ -44,6 +44,8 @@ const (
 	EventFailed EventKind = "failed"
 	// EventPeerLost: a connection to a peer ended. Session, Peer, Addr, Err.
 	EventPeerLost EventKind = "peer_lost"
+	// EventRelinking: a new connection is made in place of a lost one. Session (the lost one's), Peer.
+	EventRelinking EventKind = "relinking"
 )
 
 // Event is something that happened, for logs, metrics and curiosity. Fields

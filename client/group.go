@@ -9,14 +9,16 @@ import (
 	"github.com/bradawl/bradawl/protocol/pb"
 )
 
-// Link is the outcome of one pair of a collective.
+// Link is the outcome of one pair of a collective. A pair whose link is lost gets
+// another one: its Conn ends with an error that wraps [ErrLinkLost], and in the next Link of
+// the peer [ConnInfo].Replaces names the session of the old.
 type Link struct {
 	// Peer is the other side.
 	Peer Peer
 	// Conn is the connection, proven as far as this side can tell; nil if Err is set.
 	Conn *Conn
 	// Err is the [*Error] for which the link finally failed. A later incarnation
-	// of the peer gets a Link of its own.
+	// of the peer gets a Link of its own. [Group.Retry] asks again.
 	Err error
 }
 
@@ -39,6 +41,7 @@ type Group struct {
 	join   *pb.Join // without the links that exist; immutable
 	number uint64
 	queue  *queue[Link]
+	pairs  pairs
 }
 
 // Mesh joins a collective in which every peer wants a link to every other. The
@@ -107,7 +110,9 @@ func (g *Group) message() *pb.ClientMessage {
 	defer g.c.mu.Unlock()
 	for conn := range g.c.conns {
 		if conn.collective == g.join.Collective && conn.qc.Context().Err() == nil {
-			m.Connected = append(m.Connected, conn.peer.ref())
+			link := conn.peer.ref()
+			link.SessionId = conn.session.id[:]
+			m.Connected = append(m.Connected, link)
 		}
 	}
 	return &pb.ClientMessage{Body: &pb.ClientMessage_Join{Join: m}}

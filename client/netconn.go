@@ -160,7 +160,7 @@ func (s *streamConn) opError(op string, err error) error {
 		return err
 	case s.closed.Load():
 		err = net.ErrClosed
-	case s.conn.qc.Context().Err() != nil:
+	case s.conn.qc.Context().Err() != nil, endsConnection(err):
 		<-s.conn.ctx.Done() // follows at once
 		err = context.Cause(s.conn.ctx)
 	}

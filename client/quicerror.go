@@ -54,9 +54,29 @@ func isIdle(err error) bool {
 	return ok
 }
 
+// endsConnection tells whether a stream's error is that of its whole connection, which is then over or will be at once.
+func endsConnection(err error) bool {
+	if isIdle(err) {
+		return true
+	}
+	if _, ok := errors.AsType[*quic.ApplicationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*quic.TransportError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*quic.StatelessResetError](err)
+	return ok
+}
+
 func isRemoteClose(err error) bool {
 	app, ok := errors.AsType[*quic.ApplicationError](err)
 	return ok && app.Remote
+}
+
+func isRemoteCode(err error, code quic.ApplicationErrorCode) bool {
+	app, ok := errors.AsType[*quic.ApplicationError](err)
+	return ok && app.Remote && app.ErrorCode == code
 }
 
 // closedRegularly tells whether err is that of a connection that the other side has ended without complaint.

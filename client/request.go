@@ -37,8 +37,11 @@ type connectResult struct {
 func (r *connectRequest) id() uint64 { return r.number }
 
 func (r *connectRequest) message() *pb.ClientMessage {
-	return &pb.ClientMessage{Body: &pb.ClientMessage_Connect{Connect: &pb.Connect{
-		RequestId: r.number, Peer: r.peer, WaitNs: int64(r.options.wait), Exact: r.options.exact}}}
+	m := &pb.Connect{RequestId: r.number, Peer: r.peer, WaitNs: int64(r.options.wait), Exact: r.options.exact}
+	if r.options.replaces != (protocol.SessionID{}) {
+		m.Replaces = r.options.replaces[:]
+	}
+	return &pb.ClientMessage{Body: &pb.ClientMessage_Connect{Connect: m}}
 }
 
 func (r *connectRequest) refuse(err *Error) {

@@ -30,6 +30,7 @@ type session struct {
 	peer       Peer
 	collective string
 	started    time.Time
+	replaces   protocol.SessionID // the session whose lost link this one's replaces; zero: none
 
 	current *attempt // guarded by sessions.mu
 
@@ -57,6 +58,7 @@ type order struct {
 	giveUp     time.Duration
 	request    uint64
 	collective string
+	replaces   protocol.SessionID // zero: none
 }
 
 // parseOrder checks a Session message. The server is trusted with whom we
@@ -94,6 +96,11 @@ func parseOrder(m *pb.Session) (o order, err error) {
 	o.giveUp = min(max(time.Duration(m.GetGiveUpNs()), minGiveUp), maxGiveUp)
 	o.request = m.GetRequestId()
 	o.collective = m.GetCollective()
+	if r := m.GetReplaces(); len(r) > 0 {
+		if o.replaces, err = protocol.SessionIDFromBytes(r); err != nil {
+			return o, err
+		}
+	}
 	return o, nil
 }
 
@@ -119,17 +126,26 @@ func (c *Client) obey(now time.Time, o order) {
 	s := c.sessions.get(o.id)
 	known := s != nil
 	if !known {
-		s = &session{c: c, id: o.id, peer: o.peer, collective: o.collective, started: now}
+		s = &session{c: c, id: o.id, peer: o.peer, collective: o.collective, started: now, replaces: o.replaces}
 	}
 	wanted := c.attach(s, o)
 	if known && s.attemptNumber() >= o.attempt {
 		c.settleLate(s)
 		return
 	}
+	if a := c.sessions.provenAttempt(s); known && a != nil {
+		// Our report on it and a new address of one side have crossed.
+		a.reportAs(o.attempt, protocol.ReasonOK)
+		return
+	}
 	if !wanted {
 		c.send(&pb.ClientMessage{Body: &pb.ClientMessage_Report{Report: &pb.Report{
 			SessionId: o.id[:], Attempt: o.attempt, Reason: pb.Reason_CANCELED}}})
 		return
+	}
+	c.replaced(o)
+	if g, ok := s.waiter().(*Group); ok {
+		g.pairs.ordered(s, o.attempt)
 	}
 	a := c.newAttempt(s, o, now)
 	if old := c.sessions.start(s, a, a.p.addrs()); old != nil {
@@ -241,6 +257,7 @@ func (s *session) deliver(conn *Conn) {
 		}
 		_ = conn.qc.CloseWithError(CodeUnwanted, "")
 	case *Group:
+		r.pairs.up(conn)
 		if !r.queue.push(Link{Peer: s.peer, Conn: conn}) {
 			_ = conn.qc.CloseWithError(CodeUnwanted, "")
 		}
@@ -264,6 +281,7 @@ func (s *session) giveUp(err *Error) {
 			s.c.finish(r, connectResult{err: err})
 		}
 	case *Group:
+		r.pairs.failed(s.peer, s.id, err)
 		r.queue.push(Link{Peer: s.peer, Err: err})
 	}
 }
@@ -293,6 +311,7 @@ func (c *Client) handleFailed(m *pb.Failed) {
 	case *Group:
 		peer := Peer{Name: m.GetPeer().GetName()}
 		copy(peer.Fingerprint[:], m.GetPeer().GetFingerprint())
+		r.pairs.failed(peer, id, err)
 		r.queue.push(Link{Peer: peer, Err: err})
 	}
 }

@@ -143,6 +143,22 @@ func (t *sessions) remove(s *session) {
 	}
 }
 
+// provenAttempt returns the attempt that has made the session's connection, if that is proven and lives.
+func (t *sessions) provenAttempt(s *session) *attempt {
+	t.mu.RLock()
+	a := s.current
+	t.mu.RUnlock()
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over && a.err == nil && a.conn != nil && a.conn.qc.Context().Err() == nil {
+		return a
+	}
+	return nil
+}
+
 // connEnded forgets a session whose connection is over, unless a later attempt goes on.
 func (t *sessions) connEnded(s *session, conn *Conn) {
 	t.mu.Lock()

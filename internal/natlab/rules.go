@@ -164,6 +164,22 @@ func (r *ruleset) addForward() {
 	}
 }
 
+// setHoldRules adds or removes a table that drops all that the router would forward.
+func setHoldRules(hold bool) error {
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	table := &nftables.Table{Name: "hold", Family: nftables.TableFamilyIPv4}
+	if !hold {
+		conn.DelTable(table)
+		return conn.Flush()
+	}
+	r := &ruleset{conn: conn, table: conn.AddTable(table)}
+	r.rule(r.chain("all", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw), drop())
+	return conn.Flush()
+}
+
 // setCutRules adds or removes a table that swallows what passes the uplink.
 func setCutRules(cut bool) error {
 	conn, err := nftables.New()

@@ -175,10 +175,11 @@ func (s *Site) FlushMappings() error {
 			return err
 		}
 		defer nl.Close()
-		if err := s.flushSets(); err != nil {
+		// A packet between the two steps would bring the mapping back from the one that is not empty yet.
+		if err := setHoldRules(true); err != nil {
 			return err
 		}
-		return nl.ConntrackTableFlush(netlink.ConntrackTable)
+		return errors.Join(nl.ConntrackTableFlush(netlink.ConntrackTable), s.flushSets(), setHoldRules(false))
 	})
 	if err != nil {
 		return fmt.Errorf("natlab: flush mappings of site %s: %w", s.config.Name, err)

@@ -315,7 +315,7 @@ func (x Session_Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Session_Role.Descriptor instead.
 func (Session_Role) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{15, 0}
+	return file_protocol_control_proto_rawDescGZIP(), []int{16, 0}
 }
 
 type Candidate_Type int32
@@ -370,7 +370,7 @@ func (x Candidate_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Candidate_Type.Descriptor instead.
 func (Candidate_Type) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{16, 0}
+	return file_protocol_control_proto_rawDescGZIP(), []int{17, 0}
 }
 
 // ClientMessage is what a peer sends on the control stream.
@@ -386,6 +386,7 @@ type ClientMessage struct {
 	//	*ClientMessage_Cancel
 	//	*ClientMessage_NatReport
 	//	*ClientMessage_WatchPeers
+	//	*ClientMessage_Lost
 	Body          isClientMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -500,6 +501,15 @@ func (x *ClientMessage) GetWatchPeers() *WatchPeers {
 	return nil
 }
 
+func (x *ClientMessage) GetLost() *Lost {
+	if x != nil {
+		if x, ok := x.Body.(*ClientMessage_Lost); ok {
+			return x.Lost
+		}
+	}
+	return nil
+}
+
 type isClientMessage_Body interface {
 	isClientMessage_Body()
 }
@@ -536,6 +546,10 @@ type ClientMessage_WatchPeers struct {
 	WatchPeers *WatchPeers `protobuf:"bytes,8,opt,name=watch_peers,json=watchPeers,proto3,oneof"`
 }
 
+type ClientMessage_Lost struct {
+	Lost *Lost `protobuf:"bytes,20,opt,name=lost,proto3,oneof"`
+}
+
 func (*ClientMessage_SignIn) isClientMessage_Body() {}
 
 func (*ClientMessage_Connect) isClientMessage_Body() {}
@@ -551,6 +565,8 @@ func (*ClientMessage_Cancel) isClientMessage_Body() {}
 func (*ClientMessage_NatReport) isClientMessage_Body() {}
 
 func (*ClientMessage_WatchPeers) isClientMessage_Body() {}
+
+func (*ClientMessage_Lost) isClientMessage_Body() {}
 
 // ServerMessage is what the rendezvous sends on the control stream.
 type ServerMessage struct {
@@ -1005,7 +1021,9 @@ type Connect struct {
 	// How long, in nanoseconds, the server may wait for the peer to sign in. 0: not at all.
 	WaitNs int64 `protobuf:"varint,3,opt,name=wait_ns,json=waitNs,proto3" json:"wait_ns,omitempty"`
 	// Fire at one common instant instead of as the order comes in.
-	Exact         bool `protobuf:"varint,4,opt,name=exact,proto3" json:"exact,omitempty"`
+	Exact bool `protobuf:"varint,4,opt,name=exact,proto3" json:"exact,omitempty"`
+	// The session whose lost link to this peer the new one replaces; empty: none.
+	Replaces      []byte `protobuf:"bytes,20,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1066,6 +1084,13 @@ func (x *Connect) GetExact() bool {
 		return x.Exact
 	}
 	return false
+}
+
+func (x *Connect) GetReplaces() []byte {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
 }
 
 // Join enters a collective: a named set of peers that want links to one another. A session is made for a pair
@@ -1180,7 +1205,9 @@ type PeerRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// SHA-256 of the certificate's SubjectPublicKeyInfo, 32 bytes.
-	Fingerprint   []byte `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	Fingerprint []byte `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// The session that made the link to it, in Join and Lost; empty: not known.
+	SessionId     []byte `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1229,6 +1256,69 @@ func (x *PeerRef) GetFingerprint() []byte {
 	return nil
 }
 
+func (x *PeerRef) GetSessionId() []byte {
+	if x != nil {
+		return x.SessionId
+	}
+	return nil
+}
+
+// Lost tells that links of a collective are no longer there, or asks for those that could not be made. A new session is made for
+// each pair that has none under way.
+type Lost struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Join.
+	RequestId uint64 `protobuf:"varint,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The other sides. With a session_id, only the link that this session made counts as lost; without one, the pair has no link yet.
+	Links         []*PeerRef `protobuf:"bytes,2,rep,name=links,proto3" json:"links,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lost) Reset() {
+	*x = Lost{}
+	mi := &file_protocol_control_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lost) ProtoMessage() {}
+
+func (x *Lost) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_control_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lost.ProtoReflect.Descriptor instead.
+func (*Lost) Descriptor() ([]byte, []int) {
+	return file_protocol_control_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Lost) GetRequestId() uint64 {
+	if x != nil {
+		return x.RequestId
+	}
+	return 0
+}
+
+func (x *Lost) GetLinks() []*PeerRef {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
 // Leave ends the membership that Join began.
 type Leave struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1239,7 +1329,7 @@ type Leave struct {
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_protocol_control_proto_msgTypes[9]
+	mi := &file_protocol_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1341,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[9]
+	mi := &file_protocol_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1354,7 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{9}
+	return file_protocol_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Leave) GetRequestId() uint64 {
@@ -1284,7 +1374,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_protocol_control_proto_msgTypes[10]
+	mi := &file_protocol_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1296,7 +1386,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[10]
+	mi := &file_protocol_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1309,7 +1399,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{10}
+	return file_protocol_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Cancel) GetRequestId() uint64 {
@@ -1333,7 +1423,7 @@ type WatchPeers struct {
 
 func (x *WatchPeers) Reset() {
 	*x = WatchPeers{}
-	mi := &file_protocol_control_proto_msgTypes[11]
+	mi := &file_protocol_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1435,7 @@ func (x *WatchPeers) String() string {
 func (*WatchPeers) ProtoMessage() {}
 
 func (x *WatchPeers) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[11]
+	mi := &file_protocol_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1448,7 @@ func (x *WatchPeers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPeers.ProtoReflect.Descriptor instead.
 func (*WatchPeers) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{11}
+	return file_protocol_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchPeers) GetRequestId() uint64 {
@@ -1393,7 +1483,7 @@ type Peers struct {
 
 func (x *Peers) Reset() {
 	*x = Peers{}
-	mi := &file_protocol_control_proto_msgTypes[12]
+	mi := &file_protocol_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1495,7 @@ func (x *Peers) String() string {
 func (*Peers) ProtoMessage() {}
 
 func (x *Peers) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[12]
+	mi := &file_protocol_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1508,7 @@ func (x *Peers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peers.ProtoReflect.Descriptor instead.
 func (*Peers) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{12}
+	return file_protocol_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Peers) GetRequestId() uint64 {
@@ -1448,7 +1538,7 @@ type PeerInfo struct {
 
 func (x *PeerInfo) Reset() {
 	*x = PeerInfo{}
-	mi := &file_protocol_control_proto_msgTypes[13]
+	mi := &file_protocol_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1550,7 @@ func (x *PeerInfo) String() string {
 func (*PeerInfo) ProtoMessage() {}
 
 func (x *PeerInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[13]
+	mi := &file_protocol_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +1563,7 @@ func (x *PeerInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerInfo.ProtoReflect.Descriptor instead.
 func (*PeerInfo) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{13}
+	return file_protocol_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PeerInfo) GetName() string {
@@ -1514,7 +1604,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_protocol_control_proto_msgTypes[14]
+	mi := &file_protocol_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1616,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[14]
+	mi := &file_protocol_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1629,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{14}
+	return file_protocol_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Order) GetSessions() []*Session {
@@ -1568,14 +1658,16 @@ type Session struct {
 	// The receiver's own Connect or Join that led here; 0: the other side asked.
 	RequestId uint64 `protobuf:"varint,9,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Name of the collective; empty for Connect.
-	Collective    string `protobuf:"bytes,10,opt,name=collective,proto3" json:"collective,omitempty"`
+	Collective string `protobuf:"bytes,10,opt,name=collective,proto3" json:"collective,omitempty"`
+	// The session whose link one of the two has lost, and that this one replaces; empty: none.
+	Replaces      []byte `protobuf:"bytes,20,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_protocol_control_proto_msgTypes[15]
+	mi := &file_protocol_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +1679,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[15]
+	mi := &file_protocol_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +1692,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{15}
+	return file_protocol_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Session) GetId() []byte {
@@ -1673,6 +1765,13 @@ func (x *Session) GetCollective() string {
 	return ""
 }
 
+func (x *Session) GetReplaces() []byte {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
+}
+
 // Candidate is an address at which the other peer may be reached (RFC 8445 section 5.1.1).
 type Candidate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1684,7 +1783,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_protocol_control_proto_msgTypes[16]
+	mi := &file_protocol_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +1795,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[16]
+	mi := &file_protocol_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +1808,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{16}
+	return file_protocol_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Candidate) GetType() Candidate_Type {
@@ -1752,7 +1851,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_protocol_control_proto_msgTypes[17]
+	mi := &file_protocol_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +1863,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[17]
+	mi := &file_protocol_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +1876,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{17}
+	return file_protocol_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Report) GetSessionId() []byte {
@@ -1880,7 +1979,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_protocol_control_proto_msgTypes[18]
+	mi := &file_protocol_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +1991,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[18]
+	mi := &file_protocol_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2004,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{18}
+	return file_protocol_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Refused) GetRequestId() uint64 {
@@ -1952,7 +2051,7 @@ type Failed struct {
 
 func (x *Failed) Reset() {
 	*x = Failed{}
-	mi := &file_protocol_control_proto_msgTypes[19]
+	mi := &file_protocol_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1964,7 +2063,7 @@ func (x *Failed) String() string {
 func (*Failed) ProtoMessage() {}
 
 func (x *Failed) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[19]
+	mi := &file_protocol_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1977,7 +2076,7 @@ func (x *Failed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failed.ProtoReflect.Descriptor instead.
 func (*Failed) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{19}
+	return file_protocol_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Failed) GetSessionId() []byte {
@@ -2025,7 +2124,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_protocol_control_proto_msgTypes[20]
+	mi := &file_protocol_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2136,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[20]
+	mi := &file_protocol_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2149,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{20}
+	return file_protocol_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Drain) GetReconnectAfterNs() int64 {
@@ -2065,7 +2164,7 @@ var File_protocol_control_proto protoreflect.FileDescriptor
 const file_protocol_control_proto_rawDesc = "" +
 	"\n" +
 	"\x16protocol/control.proto\x12\n" +
-	"bradawl.v1\"\x99\x03\n" +
+	"bradawl.v1\"\xc1\x03\n" +
 	"\rClientMessage\x12-\n" +
 	"\asign_in\x18\x01 \x01(\v2\x12.bradawl.v1.SignInH\x00R\x06signIn\x12/\n" +
 	"\aconnect\x18\x02 \x01(\v2\x13.bradawl.v1.ConnectH\x00R\aconnect\x12&\n" +
@@ -2076,7 +2175,8 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\n" +
 	"nat_report\x18\a \x01(\v2\x15.bradawl.v1.NatReportH\x00R\tnatReport\x129\n" +
 	"\vwatch_peers\x18\b \x01(\v2\x16.bradawl.v1.WatchPeersH\x00R\n" +
-	"watchPeersB\x06\n" +
+	"watchPeers\x12&\n" +
+	"\x04lost\x18\x14 \x01(\v2\x10.bradawl.v1.LostH\x00R\x04lostB\x06\n" +
 	"\x04body\"\xac\x02\n" +
 	"\rServerMessage\x123\n" +
 	"\tsigned_in\x18\x01 \x01(\v2\x14.bradawl.v1.SignedInH\x00R\bsignedIn\x12)\n" +
@@ -2107,13 +2207,14 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\tNatReport\x125\n" +
 	"\amapping\x18\x01 \x01(\x0e2\x1b.bradawl.v1.MappingBehaviorR\amapping\x12%\n" +
 	"\x0eport_preserved\x18\x02 \x01(\bR\rportPreserved\x12;\n" +
-	"\tfiltering\x18\x03 \x01(\x0e2\x1d.bradawl.v1.FilteringBehaviorR\tfiltering\"k\n" +
+	"\tfiltering\x18\x03 \x01(\x0e2\x1d.bradawl.v1.FilteringBehaviorR\tfiltering\"\x87\x01\n" +
 	"\aConnect\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\x04R\trequestId\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x17\n" +
 	"\await_ns\x18\x03 \x01(\x03R\x06waitNs\x12\x14\n" +
-	"\x05exact\x18\x04 \x01(\bR\x05exact\"\xb6\x02\n" +
+	"\x05exact\x18\x04 \x01(\bR\x05exact\x12\x1a\n" +
+	"\breplaces\x18\x14 \x01(\fR\breplaces\"\xb6\x02\n" +
 	"\x04Join\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\x04R\trequestId\x12\x1e\n" +
@@ -2129,10 +2230,16 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04MESH\x10\x01\x12\r\n" +
-	"\tBIPARTITE\x10\x02\"?\n" +
+	"\tBIPARTITE\x10\x02\"^\n" +
 	"\aPeerRef\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
-	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint\"&\n" +
+	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x03 \x01(\fR\tsessionId\"P\n" +
+	"\x04Lost\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\x04R\trequestId\x12)\n" +
+	"\x05links\x18\x02 \x03(\v2\x13.bradawl.v1.PeerRefR\x05links\"&\n" +
 	"\x05Leave\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\x04R\trequestId\"'\n" +
@@ -2155,7 +2262,7 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\vfingerprint\x18\x03 \x01(\fR\vfingerprint\x125\n" +
 	"\amapping\x18\x04 \x01(\x0e2\x1b.bradawl.v1.MappingBehaviorR\amapping\"8\n" +
 	"\x05Order\x12/\n" +
-	"\bsessions\x18\x01 \x03(\v2\x13.bradawl.v1.SessionR\bsessions\"\x8c\x03\n" +
+	"\bsessions\x18\x01 \x03(\v2\x13.bradawl.v1.SessionR\bsessions\"\xa8\x03\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x10\n" +
@@ -2174,7 +2281,8 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\n" +
 	"collective\x18\n" +
 	" \x01(\tR\n" +
-	"collective\"7\n" +
+	"collective\x12\x1a\n" +
+	"\breplaces\x18\x14 \x01(\fR\breplaces\"7\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aDIALLER\x10\x01\x12\f\n" +
@@ -2261,7 +2369,7 @@ func file_protocol_control_proto_rawDescGZIP() []byte {
 }
 
 var file_protocol_control_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_protocol_control_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_protocol_control_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_protocol_control_proto_goTypes = []any{
 	(MappingBehavior)(0),   // 0: bradawl.v1.MappingBehavior
 	(FilteringBehavior)(0), // 1: bradawl.v1.FilteringBehavior
@@ -2278,61 +2386,64 @@ var file_protocol_control_proto_goTypes = []any{
 	(*Connect)(nil),        // 12: bradawl.v1.Connect
 	(*Join)(nil),           // 13: bradawl.v1.Join
 	(*PeerRef)(nil),        // 14: bradawl.v1.PeerRef
-	(*Leave)(nil),          // 15: bradawl.v1.Leave
-	(*Cancel)(nil),         // 16: bradawl.v1.Cancel
-	(*WatchPeers)(nil),     // 17: bradawl.v1.WatchPeers
-	(*Peers)(nil),          // 18: bradawl.v1.Peers
-	(*PeerInfo)(nil),       // 19: bradawl.v1.PeerInfo
-	(*Order)(nil),          // 20: bradawl.v1.Order
-	(*Session)(nil),        // 21: bradawl.v1.Session
-	(*Candidate)(nil),      // 22: bradawl.v1.Candidate
-	(*Report)(nil),         // 23: bradawl.v1.Report
-	(*Refused)(nil),        // 24: bradawl.v1.Refused
-	(*Failed)(nil),         // 25: bradawl.v1.Failed
-	(*Drain)(nil),          // 26: bradawl.v1.Drain
+	(*Lost)(nil),           // 15: bradawl.v1.Lost
+	(*Leave)(nil),          // 16: bradawl.v1.Leave
+	(*Cancel)(nil),         // 17: bradawl.v1.Cancel
+	(*WatchPeers)(nil),     // 18: bradawl.v1.WatchPeers
+	(*Peers)(nil),          // 19: bradawl.v1.Peers
+	(*PeerInfo)(nil),       // 20: bradawl.v1.PeerInfo
+	(*Order)(nil),          // 21: bradawl.v1.Order
+	(*Session)(nil),        // 22: bradawl.v1.Session
+	(*Candidate)(nil),      // 23: bradawl.v1.Candidate
+	(*Report)(nil),         // 24: bradawl.v1.Report
+	(*Refused)(nil),        // 25: bradawl.v1.Refused
+	(*Failed)(nil),         // 26: bradawl.v1.Failed
+	(*Drain)(nil),          // 27: bradawl.v1.Drain
 }
 var file_protocol_control_proto_depIdxs = []int32{
 	8,  // 0: bradawl.v1.ClientMessage.sign_in:type_name -> bradawl.v1.SignIn
 	12, // 1: bradawl.v1.ClientMessage.connect:type_name -> bradawl.v1.Connect
 	13, // 2: bradawl.v1.ClientMessage.join:type_name -> bradawl.v1.Join
-	15, // 3: bradawl.v1.ClientMessage.leave:type_name -> bradawl.v1.Leave
-	23, // 4: bradawl.v1.ClientMessage.report:type_name -> bradawl.v1.Report
-	16, // 5: bradawl.v1.ClientMessage.cancel:type_name -> bradawl.v1.Cancel
+	16, // 3: bradawl.v1.ClientMessage.leave:type_name -> bradawl.v1.Leave
+	24, // 4: bradawl.v1.ClientMessage.report:type_name -> bradawl.v1.Report
+	17, // 5: bradawl.v1.ClientMessage.cancel:type_name -> bradawl.v1.Cancel
 	11, // 6: bradawl.v1.ClientMessage.nat_report:type_name -> bradawl.v1.NatReport
-	17, // 7: bradawl.v1.ClientMessage.watch_peers:type_name -> bradawl.v1.WatchPeers
-	9,  // 8: bradawl.v1.ServerMessage.signed_in:type_name -> bradawl.v1.SignedIn
-	20, // 9: bradawl.v1.ServerMessage.order:type_name -> bradawl.v1.Order
-	24, // 10: bradawl.v1.ServerMessage.refused:type_name -> bradawl.v1.Refused
-	25, // 11: bradawl.v1.ServerMessage.failed:type_name -> bradawl.v1.Failed
-	18, // 12: bradawl.v1.ServerMessage.peers:type_name -> bradawl.v1.Peers
-	26, // 13: bradawl.v1.ServerMessage.drain:type_name -> bradawl.v1.Drain
-	10, // 14: bradawl.v1.SignIn.host_candidates:type_name -> bradawl.v1.Address
-	10, // 15: bradawl.v1.SignedIn.observed:type_name -> bradawl.v1.Address
-	10, // 16: bradawl.v1.SignedIn.stun_alternate:type_name -> bradawl.v1.Address
-	10, // 17: bradawl.v1.SignedIn.stun_other:type_name -> bradawl.v1.Address
-	0,  // 18: bradawl.v1.NatReport.mapping:type_name -> bradawl.v1.MappingBehavior
-	1,  // 19: bradawl.v1.NatReport.filtering:type_name -> bradawl.v1.FilteringBehavior
-	3,  // 20: bradawl.v1.Join.kind:type_name -> bradawl.v1.Join.Kind
-	14, // 21: bradawl.v1.Join.connected:type_name -> bradawl.v1.PeerRef
-	19, // 22: bradawl.v1.Peers.peers:type_name -> bradawl.v1.PeerInfo
-	0,  // 23: bradawl.v1.PeerInfo.mapping:type_name -> bradawl.v1.MappingBehavior
-	21, // 24: bradawl.v1.Order.sessions:type_name -> bradawl.v1.Session
-	19, // 25: bradawl.v1.Session.peer:type_name -> bradawl.v1.PeerInfo
-	22, // 26: bradawl.v1.Session.candidates:type_name -> bradawl.v1.Candidate
-	4,  // 27: bradawl.v1.Session.role:type_name -> bradawl.v1.Session.Role
-	5,  // 28: bradawl.v1.Candidate.type:type_name -> bradawl.v1.Candidate.Type
-	10, // 29: bradawl.v1.Candidate.address:type_name -> bradawl.v1.Address
-	2,  // 30: bradawl.v1.Report.reason:type_name -> bradawl.v1.Reason
-	5,  // 31: bradawl.v1.Report.path:type_name -> bradawl.v1.Candidate.Type
-	10, // 32: bradawl.v1.Report.remote:type_name -> bradawl.v1.Address
-	2,  // 33: bradawl.v1.Refused.reason:type_name -> bradawl.v1.Reason
-	2,  // 34: bradawl.v1.Failed.reason:type_name -> bradawl.v1.Reason
-	14, // 35: bradawl.v1.Failed.peer:type_name -> bradawl.v1.PeerRef
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	18, // 7: bradawl.v1.ClientMessage.watch_peers:type_name -> bradawl.v1.WatchPeers
+	15, // 8: bradawl.v1.ClientMessage.lost:type_name -> bradawl.v1.Lost
+	9,  // 9: bradawl.v1.ServerMessage.signed_in:type_name -> bradawl.v1.SignedIn
+	21, // 10: bradawl.v1.ServerMessage.order:type_name -> bradawl.v1.Order
+	25, // 11: bradawl.v1.ServerMessage.refused:type_name -> bradawl.v1.Refused
+	26, // 12: bradawl.v1.ServerMessage.failed:type_name -> bradawl.v1.Failed
+	19, // 13: bradawl.v1.ServerMessage.peers:type_name -> bradawl.v1.Peers
+	27, // 14: bradawl.v1.ServerMessage.drain:type_name -> bradawl.v1.Drain
+	10, // 15: bradawl.v1.SignIn.host_candidates:type_name -> bradawl.v1.Address
+	10, // 16: bradawl.v1.SignedIn.observed:type_name -> bradawl.v1.Address
+	10, // 17: bradawl.v1.SignedIn.stun_alternate:type_name -> bradawl.v1.Address
+	10, // 18: bradawl.v1.SignedIn.stun_other:type_name -> bradawl.v1.Address
+	0,  // 19: bradawl.v1.NatReport.mapping:type_name -> bradawl.v1.MappingBehavior
+	1,  // 20: bradawl.v1.NatReport.filtering:type_name -> bradawl.v1.FilteringBehavior
+	3,  // 21: bradawl.v1.Join.kind:type_name -> bradawl.v1.Join.Kind
+	14, // 22: bradawl.v1.Join.connected:type_name -> bradawl.v1.PeerRef
+	14, // 23: bradawl.v1.Lost.links:type_name -> bradawl.v1.PeerRef
+	20, // 24: bradawl.v1.Peers.peers:type_name -> bradawl.v1.PeerInfo
+	0,  // 25: bradawl.v1.PeerInfo.mapping:type_name -> bradawl.v1.MappingBehavior
+	22, // 26: bradawl.v1.Order.sessions:type_name -> bradawl.v1.Session
+	20, // 27: bradawl.v1.Session.peer:type_name -> bradawl.v1.PeerInfo
+	23, // 28: bradawl.v1.Session.candidates:type_name -> bradawl.v1.Candidate
+	4,  // 29: bradawl.v1.Session.role:type_name -> bradawl.v1.Session.Role
+	5,  // 30: bradawl.v1.Candidate.type:type_name -> bradawl.v1.Candidate.Type
+	10, // 31: bradawl.v1.Candidate.address:type_name -> bradawl.v1.Address
+	2,  // 32: bradawl.v1.Report.reason:type_name -> bradawl.v1.Reason
+	5,  // 33: bradawl.v1.Report.path:type_name -> bradawl.v1.Candidate.Type
+	10, // 34: bradawl.v1.Report.remote:type_name -> bradawl.v1.Address
+	2,  // 35: bradawl.v1.Refused.reason:type_name -> bradawl.v1.Reason
+	2,  // 36: bradawl.v1.Failed.reason:type_name -> bradawl.v1.Reason
+	14, // 37: bradawl.v1.Failed.peer:type_name -> bradawl.v1.PeerRef
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_protocol_control_proto_init() }
@@ -2349,6 +2460,7 @@ func file_protocol_control_proto_init() {
 		(*ClientMessage_Cancel)(nil),
 		(*ClientMessage_NatReport)(nil),
 		(*ClientMessage_WatchPeers)(nil),
+		(*ClientMessage_Lost)(nil),
 	}
 	file_protocol_control_proto_msgTypes[1].OneofWrappers = []any{
 		(*ServerMessage_SignedIn)(nil),
@@ -2364,7 +2476,7 @@ func file_protocol_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_control_proto_rawDesc), len(file_protocol_control_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -114,7 +114,7 @@ func (g *group) succeed(s *session, r *pb.Report) {
 	}
 	g.metrics.paths.WithLabelValues(candidateLabel(r.GetPath())).Inc()
 	if c := s.collective; c != nil {
-		c.linked(s.sides[0].m, s.sides[1].m)
+		c.linked(s.sides[0].m, s.sides[1].m, s.id)
 		delete(c.pending, pairOf(s.sides[0].m, s.sides[1].m))
 	}
 	g.logEnd(s, "session connected", fields...)
@@ -141,7 +141,7 @@ func (g *group) attemptFailed(s *session, now time.Time) {
 	g.observeSkew(s)
 	reason, detail := g.judge(s)
 	g.metrics.attempt("failure", reason, s.natPair())
-	if s.attempt >= g.maxAttempts || final(reason) || hopeless(s.sides[0].m, s.sides[1].m) || g.draining {
+	if s.attempt >= g.maxAttempts+s.moved || final(reason) || hopeless(s.sides[0].m, s.sides[1].m) || g.draining {
 		g.fail(s, reason, detail, -1)
 		return
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/protocol"
-	"github.com/bradawl/bradawl/protocol/identity"
 	"github.com/bradawl/bradawl/protocol/pb"
 )
 
@@ -34,8 +33,11 @@ type membership struct {
 	// sizeA and sizeB are how many this member waits for. Members may differ: one that comes back, after others have
 	// done their part and left, must not wait for them.
 	sizeA, sizeB uint32
-	// linked are the incarnations to which there is, or has been, a link since the peer joined.
-	linked map[ref]struct{}
+	// linked are the incarnations to which there is a link since the peer joined, with the session that made it; the zero
+	// id if that is not known.
+	linked map[ref]protocol.SessionID
+	// lost are the links that this peer says are gone, until there is another one.
+	lost map[ref]protocol.SessionID
 }
 
 // pairOf names a pair, whichever is given first.
@@ -61,10 +63,11 @@ func (g *group) join(m *member, j *pb.Join, now time.Time) {
 			m.refuse(j.GetRequestId(), r.reason, r.detail)
 			return
 		}
-		ms := &membership{m: m, c: c, id: j.GetRequestId(), sizeA: j.GetSizeA(), sizeB: j.GetSizeB(), linked: map[ref]struct{}{}}
+		ms := &membership{m: m, c: c, id: j.GetRequestId(), sizeA: j.GetSizeA(), sizeB: j.GetSizeB(),
+			linked: map[ref]protocol.SessionID{}, lost: map[ref]protocol.SessionID{}}
 		for _, p := range j.GetConnected() {
-			if f, err := identity.FingerprintFromBytes(p.GetFingerprint()); err == nil {
-				ms.linked[ref{p.GetName(), f}] = struct{}{}
+			if r, link, ok := refOf(p); ok {
+				ms.linked[r] = link
 			}
 		}
 		c.members[m.name] = ms
@@ -138,19 +141,24 @@ func (c *collective) complete() bool {
 	return false
 }
 
+// wants tells whether a pair is one of the collective's and has neither link nor session.
+func (c *collective) wants(x, y *membership) bool {
+	if x == y || c.shape.kind == pb.Join_BIPARTITE && x.m.role == y.m.role {
+		return false
+	}
+	_, xy := x.linked[y.m.ref()]
+	_, yx := y.linked[x.m.ref()]
+	// A session with an earlier incarnation of one of them does not count.
+	s := c.pending[pairOf(x.m, y.m)]
+	busy := s != nil && s.sides[s.sideOf(x.m)].m == x.m && s.sides[s.sideOf(y.m)].m == y.m
+	return (!xy || x.gone(y)) && (!yx || y.gone(x)) && !busy
+}
+
 // missing lists the pairs that have neither link nor session, of one member or (nil) of all.
 func (c *collective) missing(of *membership) (pairs [][2]*membership) {
 	names := slices.Sorted(maps.Keys(c.members))
 	add := func(x, y *membership) {
-		if c.shape.kind == pb.Join_BIPARTITE && x.m.role == y.m.role {
-			return
-		}
-		_, xy := x.linked[y.m.ref()]
-		_, yx := y.linked[x.m.ref()]
-		// A session with an earlier incarnation of one of them does not count.
-		s := c.pending[pairOf(x.m, y.m)]
-		busy := s != nil && s.sides[s.sideOf(x.m)].m == x.m && s.sides[s.sideOf(y.m)].m == y.m
-		if !xy && !yx && !busy {
+		if c.wants(x, y) {
 			pairs = append(pairs, [2]*membership{x, y})
 		}
 	}
@@ -198,7 +206,7 @@ func (g *group) openPairs(c *collective, pairs [][2]*membership, now time.Time) 
 		}
 		// Sessions of one peer differ in the sum, so no two of its own share a slot.
 		at := &pace{base: base, slot: (index[p[0]] + index[p[1]]) % len(index), most: most}
-		g.open(a, b, p[0].id, p[1].id, c, false, at, now)
+		g.open(a, b, p[0].id, p[1].id, c, wish{}, at, now)
 	}
 }
 
@@ -216,13 +224,13 @@ func (g *group) refusePair(p [2]*membership) {
 	}
 }
 
-// linked notes that a pair has its link.
-func (c *collective) linked(a, b *member) {
-	if ms := c.members[a.name]; ms != nil && ms.m == a {
-		ms.linked[b.ref()] = struct{}{}
-	}
-	if ms := c.members[b.name]; ms != nil && ms.m == b {
-		ms.linked[a.ref()] = struct{}{}
+// linked notes that a session has made the link of a pair.
+func (c *collective) linked(a, b *member, by protocol.SessionID) {
+	for _, p := range [][2]*member{{a, b}, {b, a}} {
+		if ms := c.members[p[0].name]; ms != nil && ms.m == p[0] {
+			ms.linked[p[1].ref()] = by
+			delete(ms.lost, p[1].ref())
+		}
 	}
 }
 
@@ -246,6 +254,7 @@ func (g *group) leaveCollective(ms *membership, _ time.Time) {
 	}
 	for _, other := range c.members {
 		delete(other.linked, m.ref())
+		delete(other.lost, m.ref())
 	}
 	c.remove(g, m)
 }

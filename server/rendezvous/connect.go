@@ -8,13 +8,19 @@ import (
 	"github.com/bradawl/bradawl/protocol/pb"
 )
 
+// wish is how a Connect wants its session to be.
+type wish struct {
+	exact    bool
+	replaces protocol.SessionID // the session whose link is lost; zero: none
+}
+
 // waiter is a Connect whose peer is not signed in yet.
 type waiter struct {
-	m     *member
-	id    uint64
-	peer  string
-	exact bool
-	end   deadline
+	m    *member
+	id   uint64
+	peer string
+	wish
+	end deadline
 }
 
 func (w *waiter) drop(g *group, _ time.Time) {
@@ -41,8 +47,9 @@ func (g *group) connect(m *member, c *pb.Connect, now time.Time) {
 			m.refuse(c.GetRequestId(), protocol.ReasonNoPeer, "a peer cannot connect to itself")
 			return
 		}
+		ask := wish{exact: c.GetExact(), replaces: replacedBy(c)}
 		if other := g.members[c.GetPeer()]; other != nil {
-			g.pairUp(m, other, c.GetRequestId(), c.GetExact(), now)
+			g.pairUp(m, other, c.GetRequestId(), ask, now)
 			return
 		}
 		wait := min(time.Duration(c.GetWaitNs()), g.limits.MaxWait)
@@ -50,7 +57,7 @@ func (g *group) connect(m *member, c *pb.Connect, now time.Time) {
 			m.refuse(c.GetRequestId(), protocol.ReasonNoPeer, fmt.Sprintf("nobody named %q is signed in", c.GetPeer()))
 			return
 		}
-		w := &waiter{m: m, id: c.GetRequestId(), peer: c.GetPeer(), exact: c.GetExact()}
+		w := &waiter{m: m, id: c.GetRequestId(), peer: c.GetPeer(), wish: ask}
 		w.end = deadline{index: -1, fire: func(now time.Time) {
 			w.drop(g, now)
 			m.refuse(w.id, protocol.ReasonNoPeer, fmt.Sprintf("nobody named %q signed in within %v", w.peer, wait))
@@ -68,12 +75,12 @@ func (g *group) connect(m *member, c *pb.Connect, now time.Time) {
 func (g *group) serveWaiters(m *member, now time.Time) {
 	for w := range g.waiting[m.name] {
 		w.drop(g, now)
-		g.pairUp(w.m, m, w.id, w.exact, now)
+		g.pairUp(w.m, m, w.id, w.wish, now)
 	}
 }
 
 // pairUp opens the session that m asked for with another signed-in peer.
-func (g *group) pairUp(m, other *member, requestID uint64, exact bool, now time.Time) {
+func (g *group) pairUp(m, other *member, requestID uint64, ask wish, now time.Time) {
 	if s := g.asked[[2]string{other.name, m.name}]; s != nil && s.sides[1].m == m && s.sides[0].m == other &&
 		s.sides[1].requestID == 0 && s.sides[1].report == nil {
 		// Both asked at once. A peer's messages come in order, so its Connect, if
@@ -92,7 +99,7 @@ func (g *group) pairUp(m, other *member, requestID uint64, exact bool, now time.
 		m.refuse(requestID, protocol.ReasonLimited, "too many unfinished sessions")
 		return
 	}
-	g.open(m, other, requestID, 0, nil, exact, nil, now)
+	g.open(m, other, requestID, 0, nil, ask, nil, now)
 }
 
 func hopelessDetail(a, b *member) string {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -98,6 +99,7 @@ func (c *control) run(ctx context.Context, in *bufio.Reader, g *group, m *member
 
 // read takes the peer's messages to its group.
 func (c *control) read(ctx context.Context, in *bufio.Reader, g *group, m *member, pacer *rate.Limiter) {
+	observed := addrPortOf(c.conn.RemoteAddr())
 	for {
 		var msg pb.ClientMessage
 		if err := protocol.ReadMessage(in, &msg, protocol.MaxClientMessage); err != nil {
@@ -109,6 +111,7 @@ func (c *control) read(ctx context.Context, in *bufio.Reader, g *group, m *membe
 		if pacer.Wait(ctx) != nil {
 			return
 		}
+		c.noteMove(g, m, &observed) // before a session is made of an address that is no more
 		g.handle(m, &msg, time.Now())
 	}
 }
@@ -137,6 +140,15 @@ func (c *control) write(ctx context.Context) {
 	}
 }
 
+// noteMove tells the group when the peer has another address than the last one noted. A client whose NAT has mapped it anew
+// migrates (RFC 9000 section 9); QUIC has validated the new address.
+func (c *control) noteMove(g *group, m *member, last *netip.AddrPort) {
+	if at := addrPortOf(c.conn.RemoteAddr()); at != *last {
+		*last = at
+		g.moved(m, at, time.Now())
+	}
+}
+
 // tellTime answers clock datagrams.
 func (c *control) tellTime(ctx context.Context, g *group, m *member) {
 	observed := addrPortOf(c.conn.RemoteAddr())
@@ -149,11 +161,7 @@ func (c *control) tellTime(ctx context.Context, g *group, m *member) {
 			return
 		}
 		received := time.Now()
-		// A client whose NAT has mapped it anew migrates (RFC 9000 section 9); QUIC has validated the new address.
-		if at := addrPortOf(c.conn.RemoteAddr()); at != observed {
-			observed = at
-			g.moved(m, at)
-		}
+		c.noteMove(g, m, &observed)
 		req, err := protocol.ParseClockRequest(d)
 		if err != nil {
 			c.metrics.clockRequests.WithLabelValues("bad").Inc()

@@ -106,6 +106,8 @@ func (g *group) handle(m *member, msg *pb.ClientMessage, now time.Time) {
 		g.connect(m, b.Connect, now)
 	case *pb.ClientMessage_Join:
 		g.join(m, b.Join, now)
+	case *pb.ClientMessage_Lost:
+		g.lost(m, b.Lost, now)
 	case *pb.ClientMessage_Leave:
 		g.leave(m, b.Leave.GetRequestId(), now)
 	case *pb.ClientMessage_Report:

@@ -23,6 +23,7 @@ type metrics struct {
 	implausible   prometheus.Counter
 	orders        prometheus.Counter
 	ordered       prometheus.Counter
+	lost          prometheus.Counter
 	peers         prometheus.Gauge
 	groups        prometheus.Gauge
 	pending       prometheus.Gauge
@@ -87,6 +88,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		implausible:   counter("reports_implausible_total", "Instants in reports that cannot be true and were ignored."),
 		orders:        counter("orders_total", "Order messages sent; one may hold many sessions."),
 		ordered:       counter("ordered_sessions_total", "Sessions in the orders sent, counted once per peer and attempt."),
+		lost:          counter("links_lost_total", "Reports that a link of a collective is lost; both of its sides may report it."),
 		peers:         gauge("peers", "Peers that are signed in."),
 		groups:        gauge("groups", "Groups with at least one peer."),
 		pending:       gauge("pending_connections", "Control connections that are not signed in yet, handshakes included."),
@@ -101,7 +103,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m.initSeries()
 	for _, c := range []prometheus.Collector{
 		m.attempts, m.sessions, m.sessionsOpen, m.punch, m.proven, m.paths, m.skew, m.outsideWindow, m.reports, m.implausible,
-		m.orders, m.ordered, m.peers, m.groups, m.pending, m.signIns, m.retries, m.stun, m.controlRTT, m.clockRequests, m.drops,
+		m.orders, m.ordered, m.lost, m.peers, m.groups, m.pending, m.signIns, m.retries, m.stun, m.controlRTT, m.clockRequests, m.drops,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, errors.Join(errors.New("rendezvous: register metrics"), err)

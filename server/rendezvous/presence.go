@@ -100,11 +100,23 @@ func (g *group) natReport(m *member, r *pb.NatReport) {
 	})
 }
 
-// moved notes a peer's new observed address; sessions ordered from now on use it.
-func (g *group) moved(m *member, observed netip.AddrPort) {
+// maxMoved bounds the attempts that a session gets in place of those which a move has spoilt.
+const maxMoved = 3
+
+// moved notes a peer's new observed address. Attempts under way go to the old one, so they are begun anew.
+func (g *group) moved(m *member, observed netip.AddrPort, now time.Time) {
 	g.step(func() {
+		if m.observed == observed {
+			return // noted already
+		}
 		g.log.Info("peer moved", zap.String("peer", m.name), zap.Stringer("observed", observed))
 		m.observed = observed
+		for _, s := range m.sessions {
+			if !s.succeeded && s.sides[0].report == nil && s.sides[1].report == nil && s.moved < maxMoved && !g.draining {
+				s.moved++
+				g.order(s, nil, now)
+			}
+		}
 	})
 }
 

@@ -17,9 +17,11 @@ type session struct {
 	dialler    int     // index into sides
 	collective *collective
 	exact      bool
-	burst      int // how many sessions a peer may have to make at once with this one
+	replaces   protocol.SessionID // the session whose link is lost; zero: none
+	burst      int                // how many sessions a peer may have to make at once with this one
 
 	attempt  int
+	moved    int // attempts that a new address of one side has spoilt
 	key      protocol.SessionKey
 	fireTime int64         // on the server's clock; 0: as the order comes in
 	giveUp   time.Duration // after the fire time
@@ -57,11 +59,11 @@ func (s *session) natPair() string {
 
 // open makes a session of two peers and orders its first attempt. The caller
 // has taken it from the budget. pace may be nil.
-func (g *group) open(a, b *member, requestA, requestB uint64, c *collective, exact bool, p *pace, now time.Time) *session {
+func (g *group) open(a, b *member, requestA, requestB uint64, c *collective, ask wish, p *pace, now time.Time) *session {
 	s := &session{
 		id:    protocol.NewSessionID(),
 		sides: [2]side{{m: a, requestID: requestA}, {m: b, requestID: requestB}},
-		began: now, collective: c, exact: exact,
+		began: now, collective: c, exact: ask.exact, replaces: ask.replaces,
 	}
 	if p != nil {
 		s.burst = p.most
@@ -77,6 +79,7 @@ func (g *group) open(a, b *member, requestA, requestB uint64, c *collective, exa
 		a.requests[requestA] = &sessionRequest{s, 0}
 	} else {
 		c.pending[pairOf(a, b)] = s
+		s.replaces = c.replaces(a, b)
 	}
 	g.metrics.sessionsOpen.Inc()
 	g.order(s, p, now)
@@ -112,6 +115,9 @@ func (g *group) tell(s *session, i int) {
 	}
 	if s.collective != nil {
 		o.Collective = s.collective.name
+	}
+	if s.replaces != (protocol.SessionID{}) {
+		o.Replaces = s.replaces[:]
 	}
 	g.collect(me, o)
 }
