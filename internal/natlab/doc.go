@@ -21,6 +21,9 @@
 //	                 | host | | host |       | host |  10.x.y.z, Site.AddHost
 //	                 +------+ +------+       +------+
 //
+// Public hosts and sites can have IPv6 beside IPv4 or instead of it ([Families]): it is routed, without a NAT, through a
+// stateful firewall. [Lab.IPv6] tells where the kernel has none.
+//
 // Every link is routed point to point with fixed neighbour entries, so that no
 // address resolution delays a first packet and nothing is broadcast.
 //

@@ -114,8 +114,8 @@ func update(set *nftables.Set, key, value uint32) []expr.Any {
 	return []expr.Any{e}
 }
 
-func readCounter(conn *nftables.Conn, name string) (uint64, error) {
-	obj, err := conn.GetObject(&nftables.CounterObj{Table: natTable(), Name: name})
+func readCounter(conn *nftables.Conn, table *nftables.Table, name string) (uint64, error) {
+	obj, err := conn.GetObject(&nftables.CounterObj{Table: table, Name: name})
 	if err != nil {
 		return 0, err
 	}

@@ -16,10 +16,13 @@ type Host struct {
 	lab  *Lab
 	site *Site // nil on the core
 	name string
-	addr netip.Addr
-	link string     // the far end of its link, in peer; the near end for Self
-	peer *namespace // core or router
-	pool *pool
+	// addr is the IPv4 address; where families has none it is not used, but names the link and gives its number to addr6.
+	addr     netip.Addr
+	addr6    netip.Addr // invalid: none
+	families Families
+	link     string     // the far end of its link, in peer; the near end for Self
+	peer     *namespace // core or router
+	pool     *pool
 
 	mu     sync.RWMutex // held for reading while the namespace is in use
 	closed bool
@@ -30,15 +33,22 @@ type Host struct {
 const hostLink = "eth0"
 
 // build makes the namespace and its link to the peer, which routes for it.
-func (h *Host) build(gateway netip.Addr) error {
+func (h *Host) build(gateway, gateway6 netip.Addr) error {
 	ns, err := newNamespace(prepare(false))
 	if err != nil {
 		return err
 	}
 	near := end{ns: ns, name: hostLink, mac: macFor(h.addr, 0)}
 	far := end{ns: h.peer, name: h.link, mac: macFor(h.addr, 1)}
-	err = wire(near, h.addr, way{via: gateway, mac: far.mac},
-		far, way{to: single(h.addr), via: h.addr, mac: near.mac})
+	own, out, in := h.addr, way{via: gateway, mac: far.mac}, way{to: single(h.addr), via: h.addr, mac: near.mac}
+	if h.families == IPv6Only {
+		own, out, in = netip.Addr{}, way{}, way{}
+	}
+	err = wire(near, own, out, far, in)
+	if err == nil && h.addr6.IsValid() {
+		err = wire6(near, h.addr6, []way{{to: default6(), via: gateway6, mac: far.mac}},
+			far, []way{{to: single(h.addr6), via: h.addr6, mac: near.mac}})
+	}
 	if err != nil {
 		ns.close()
 		return err
@@ -50,8 +60,16 @@ func (h *Host) build(gateway netip.Addr) error {
 // Name is the name given when the host was added.
 func (h *Host) Name() string { return h.name }
 
-// Addr is the host's own address: a private one behind a NAT.
-func (h *Host) Addr() netip.Addr { return h.addr }
+// Addr is the host's own IPv4 address, a private one behind a NAT; if it has none, the IPv6 address.
+func (h *Host) Addr() netip.Addr {
+	if h.families == IPv6Only {
+		return h.addr6
+	}
+	return h.addr
+}
+
+// Addr6 is the host's IPv6 address; invalid if it has none.
+func (h *Host) Addr6() netip.Addr { return h.addr6 }
 
 // Site is the site that the host is part of, nil for public hosts.
 func (h *Host) Site() *Site { return h.site }
@@ -74,11 +92,11 @@ func (h *Host) Do(fn func() error) error {
 	return ns.do(fn)
 }
 
-// ListenUDP opens a UDP socket. An invalid address stands for the host's own,
-// and port 0 for any free port: the zero AddrPort is both.
+// ListenUDP opens a UDP socket. An invalid address stands for the host's own (see
+// Addr), the unspecified IPv6 one for both families, and port 0 for any free port: the zero AddrPort is both.
 func (h *Host) ListenUDP(addr netip.AddrPort) (*net.UDPConn, error) {
 	if !addr.Addr().IsValid() {
-		addr = netip.AddrPortFrom(h.addr, addr.Port())
+		addr = netip.AddrPortFrom(h.Addr(), addr.Port())
 	}
 	var conn *net.UDPConn
 	err := h.Do(func() (err error) {

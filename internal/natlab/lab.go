@@ -33,6 +33,8 @@ type Lab struct {
 	seed    uint64
 	prefix  netip.Prefix
 	gateway netip.Addr // the core's own address
+	number  uint32     // of its subnet
+	noIPv6  error      // nil: there is IPv6
 	core    *namespace
 	self    *Host
 	spawner *spawner
@@ -71,6 +73,7 @@ func New(cfg Config) (*Lab, error) {
 		home.close()
 		return nil, err
 	}
+	l.noIPv6 = l.tryIPv6()
 	if err := l.attachSelf(home); err != nil {
 		l.core.close()
 		home.close()
@@ -99,11 +102,19 @@ func (l *Lab) attachSelf(home *namespace) error {
 		if err == nil {
 			err = l.core.inside(func(nl *netlink.Handle) error { return addToLoopback(nl, gateway) })
 		}
+		l.prefix, l.gateway, l.public, l.number = prefix, gateway, addresses, uint32(i)
+		own6, gateway6 := l.public6(own), l.public6(gateway)
+		if err == nil && own6.IsValid() {
+			err = wire6(inside, own6, []way{{to: l.Prefix6(), via: gateway6, mac: outside.mac}},
+				outside, []way{{to: single(own6), via: own6, mac: inside.mac}})
+		}
+		if err == nil && own6.IsValid() {
+			err = l.core.inside(func(nl *netlink.Handle) error { return addToLoopback6(nl, gateway6) })
+		}
 		if err != nil {
 			return err // the link goes with the core
 		}
-		l.prefix, l.gateway, l.public = prefix, gateway, addresses
-		l.self = &Host{lab: l, name: "self", addr: own, ns: home, link: name}
+		l.self = &Host{lab: l, name: "self", addr: own, addr6: own6, ns: home, link: name}
 		return nil
 	}
 	return fmt.Errorf("natlab: all %d subnets are in use: close labs that are no longer needed", maxLabs)
@@ -112,21 +123,35 @@ func (l *Lab) attachSelf(home *namespace) error {
 // Seed is what the links' random choices derive from.
 func (l *Lab) Seed() uint64 { return l.seed }
 
-// Prefix holds all public addresses of the lab.
+// Prefix holds all public IPv4 addresses of the lab.
 func (l *Lab) Prefix() netip.Prefix { return l.prefix }
 
 // Self is the calling process's own namespace: a public host on the core.
 // Ordinary net.Dial and net.Listen calls use it. Processes started in it die with the lab.
 func (l *Lab) Self() *Host { return l.self }
 
-// AddHost adds a host with a public address.
-func (l *Lab) AddHost(name string) (*Host, error) {
-	addr, err := l.takePublic()
+// AddHost adds a host with a public IPv4 address.
+func (l *Lab) AddHost(name string) (*Host, error) { return l.AddHostWith(name, IPv4Only) }
+
+// AddHostWith adds a host with public addresses. IPv6 needs [Lab.IPv6].
+func (l *Lab) AddHostWith(name string, f Families) (*Host, error) {
+	err := f.validate()
+	if err == nil && f.has6() {
+		err = l.noIPv6
+	}
+	var addr netip.Addr
+	if err == nil {
+		addr, err = l.takePublic()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("natlab: add host %s: %w", name, err)
 	}
-	h := &Host{lab: l, name: name, addr: addr, link: coreLink(addr), peer: l.core, pool: l.public}
-	if err := h.build(l.gateway); err != nil {
+	h := &Host{lab: l, name: name, addr: addr, families: f, link: coreLink(addr), peer: l.core, pool: l.public}
+	gateway6 := netip.Addr{}
+	if f.has6() {
+		h.addr6, gateway6 = l.public6(addr), l.public6(l.gateway)
+	}
+	if err := h.build(l.gateway, gateway6); err != nil {
 		l.public.release(addr)
 		return nil, fmt.Errorf("natlab: add host %s: %w", name, err)
 	}

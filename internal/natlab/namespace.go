@@ -131,7 +131,7 @@ func setSysctl(name, value string) error {
 }
 
 // prepare gives a fresh namespace its loopback and its settings. IPv6 stays off
-// on the links: nothing here uses it yet, and its address detection would chatter.
+// on the links until attach6 switches it on: its address detection would chatter.
 func prepare(router bool) func() error {
 	return func() error {
 		settings := [][2]string{{"ipv4/conf/all/rp_filter", "0"}, {"ipv4/conf/default/rp_filter", "0"}}

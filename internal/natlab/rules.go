@@ -181,12 +181,12 @@ func setHoldRules(hold bool) error {
 }
 
 // setCutRules adds or removes a table that swallows what passes the uplink.
-func setCutRules(cut bool) error {
+func setCutRules(family nftables.TableFamily, cut bool) error {
 	conn, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	table := &nftables.Table{Name: "cut", Family: nftables.TableFamilyIPv4}
+	table := &nftables.Table{Name: "cut", Family: family}
 	r := &ruleset{conn: conn, table: table}
 	if !cut {
 		conn.DelTable(table)

@@ -18,6 +18,11 @@ type SiteConfig struct {
 	// Name stands in error messages.
 	Name string
 	NAT  NAT
+	// Families is what the hosts have. IPv6 is routed to them, without a NAT: from outside comes in what they have asked
+	// for, as at homes and in the cloud (RFC 6092). It needs [Lab.IPv6].
+	Families Families
+	// OpenIPv6 lets all of IPv6 in instead.
+	OpenIPv6 bool
 	// Link is the site's way to the core.
 	Link Link
 	// Private is the IPv4 prefix of the hosts, at most a /30. The zero value takes a /24
@@ -38,7 +43,8 @@ type Site struct {
 
 	mu     sync.RWMutex // held for reading while the router is in use
 	router *namespace
-	cut    bool
+	cut4   bool
+	cut6   bool
 	closed bool
 	count  int // hosts so far, to name links
 }
@@ -56,8 +62,11 @@ func (l *Lab) AddSite(cfg SiteConfig) (*Site, error) {
 }
 
 func (l *Lab) addSite(cfg SiteConfig) (_ *Site, err error) {
-	if err := errors.Join(cfg.NAT.validate(), cfg.Link.validate()); err != nil {
+	if err := errors.Join(cfg.NAT.validate(), cfg.Link.validate(), cfg.Families.validate()); err != nil {
 		return nil, err
+	}
+	if cfg.Families.has6() && l.noIPv6 != nil {
+		return nil, l.noIPv6
 	}
 	s := &Site{lab: l, config: cfg}
 	if !cfg.Private.IsValid() {
@@ -94,7 +103,13 @@ func (l *Lab) addSite(cfg SiteConfig) (_ *Site, err error) {
 		if err := s.setTimeouts(); err != nil {
 			return err
 		}
-		return s.installRules()
+		if err := s.installRules(); err != nil || !cfg.Families.has6() {
+			return err
+		}
+		if err := setSysctl("ipv6/conf/all/forwarding", "1"); err != nil {
+			return err
+		}
+		return installFirewall(firewall{open: cfg.OpenIPv6, udpBlocked: cfg.NAT.UDPBlocked})
 	})
 	if err != nil {
 		return nil, err
@@ -150,7 +165,12 @@ func (s *Site) AddHost(name string) (*Host, error) {
 		lab: s.lab, site: s, name: name, addr: addr,
 		link: fmt.Sprintf("lan%d", s.count), peer: s.router, pool: s.pool,
 	}
-	if err := h.build(s.gateway); err != nil {
+	h.families = s.config.Families
+	gateway6 := netip.Addr{}
+	if h.families.has6() {
+		h.addr6, gateway6 = s.inside6(addr), s.inside6(s.gateway)
+	}
+	if err := h.build(s.gateway, gateway6); err != nil {
 		s.pool.release(addr)
 		return fail(err)
 	}
@@ -189,31 +209,43 @@ func (s *Site) FlushMappings() error {
 
 // CutUplink makes the site's uplink swallow all packets, both ways. Mappings stay and age.
 // Cutting a cut uplink does nothing.
-func (s *Site) CutUplink() error { return s.setCut(true) }
+func (s *Site) CutUplink() error { return s.setCut(true, true, true) }
 
-// HealUplink undoes CutUplink.
-func (s *Site) HealUplink() error { return s.setCut(false) }
+// HealUplink undoes CutUplink and CutIPv6.
+func (s *Site) HealUplink() error { return s.setCut(false, true, true) }
 
-func (s *Site) setCut(cut bool) error {
+// CutIPv6 makes the site's uplink swallow all IPv6 packets, both ways, and no others.
+func (s *Site) CutIPv6() error { return s.setCut(true, false, true) }
+
+// HealIPv6 undoes CutIPv6.
+func (s *Site) HealIPv6() error { return s.setCut(false, false, true) }
+
+func (s *Site) setCut(cut, v4, v6 bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return fmt.Errorf("natlab: uplink of site %s: %w", s.config.Name, ErrClosed)
 	}
-	if s.cut == cut {
-		return nil
+	for _, f := range []struct {
+		family nftables.TableFamily
+		meant  bool
+		cut    *bool
+	}{{nftables.TableFamilyIPv4, v4, &s.cut4}, {nftables.TableFamilyIPv6, v6 && s.config.Families.has6(), &s.cut6}} {
+		if !f.meant || *f.cut == cut {
+			continue
+		}
+		if err := s.router.do(func() error { return setCutRules(f.family, cut) }); err != nil {
+			return fmt.Errorf("natlab: uplink of site %s: %w", s.config.Name, err)
+		}
+		*f.cut = cut
 	}
-	if err := s.router.do(func() error { return setCutRules(cut) }); err != nil {
-		return fmt.Errorf("natlab: uplink of site %s: %w", s.config.Name, err)
-	}
-	s.cut = cut
 	return nil
 }
 
 // Counters are what a site's router has counted.
 type Counters struct {
 	// UnsolicitedPackets came from outside and belonged to no mapping that lets them
-	// in. The router dropped them if its NAT has DropUnsolicited.
+	// in. The router dropped them if its NAT has DropUnsolicited. IPv6 packets that the firewall kept out count too.
 	UnsolicitedPackets uint64
 	// BlockedPackets are UDP packets that UDPBlocked dropped.
 	BlockedPackets uint64
@@ -227,11 +259,23 @@ func (s *Site) Counters() (Counters, error) {
 		if err != nil {
 			return err
 		}
-		if c.UnsolicitedPackets, err = readCounter(conn, unsolicitedCounter); err != nil {
-			return err
+		tables := []*nftables.Table{natTable()}
+		if s.config.Families.has6() {
+			tables = append(tables, firewallTable())
 		}
-		c.BlockedPackets, err = readCounter(conn, blockedCounter)
-		return err
+		for _, table := range tables {
+			unsolicited, err := readCounter(conn, table, unsolicitedCounter)
+			if err != nil {
+				return err
+			}
+			blocked, err := readCounter(conn, table, blockedCounter)
+			if err != nil {
+				return err
+			}
+			c.UnsolicitedPackets += unsolicited
+			c.BlockedPackets += blocked
+		}
+		return nil
 	})
 	if err != nil {
 		return Counters{}, fmt.Errorf("natlab: read counters of site %s: %w", s.config.Name, err)

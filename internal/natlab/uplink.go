@@ -37,6 +37,9 @@ func (l *Lab) connect(s *Site) (*uplink, error) {
 	if err == nil {
 		err = s.router.inside(func(nl *netlink.Handle) error { return addToLoopback(nl, s.gateway) })
 	}
+	if err == nil && s.config.Families.has6() {
+		err = s.join6(near, far)
+	}
 	if err != nil {
 		_ = deleteLink(l.core, far.name) // if it came to be; the router's own links go with it
 		return nil, err

@@ -45,8 +45,8 @@ func joinEnds(a, b end) error {
 // way is a route over one end of a link: to a destination, through the neighbour
 // whose hardware address is fixed.
 type way struct {
-	to  netip.Prefix // the zero value is the default route
-	via netip.Addr   // the neighbour; with to being its own /32 it needs no gateway
+	to  netip.Prefix // the zero value is IPv4's default route
+	via netip.Addr   // the neighbour; with to being just its address it needs no gateway; invalid: no way at all
 	mac net.HardwareAddr
 }
 
@@ -67,7 +67,7 @@ func wire(near end, own netip.Addr, out way, far end, in way) error {
 	return near.ns.do(func() error { return settle(near.name) })
 }
 
-// attach gives an end its own address (none if invalid), brings it up and adds the way.
+// attach gives an end its own IPv4 address (none if invalid), brings it up and adds the way.
 func attach(nl *netlink.Handle, e end, own netip.Addr, w way) error {
 	link, err := nl.LinkByName(e.name)
 	if err != nil {
@@ -82,12 +82,24 @@ func attach(nl *netlink.Handle, e end, own netip.Addr, w way) error {
 	if err := nl.LinkSetUp(link); err != nil {
 		return fmt.Errorf("natlab: bring up %s: %w", e.name, err)
 	}
+	if !w.via.IsValid() {
+		return nil
+	}
+	return addWay(nl, index, e.name, w)
+}
+
+// addWay adds a neighbour and the route through it, in the neighbour's family.
+func addWay(nl *netlink.Handle, index int, name string, w way) error {
+	family := netlink.FAMILY_V4
+	if w.via.Is6() {
+		family = netlink.FAMILY_V6
+	}
 	neigh := &netlink.Neigh{
-		LinkIndex: index, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT,
+		LinkIndex: index, Family: family, State: netlink.NUD_PERMANENT,
 		IP: w.via.AsSlice(), HardwareAddr: w.mac,
 	}
-	if err := nl.NeighAdd(neigh); err != nil {
-		return fmt.Errorf("natlab: add neighbour %s on %s: %w", w.via, e.name, err)
+	if err := nl.NeighSet(neigh); err != nil {
+		return fmt.Errorf("natlab: add neighbour %s on %s: %w", w.via, name, err)
 	}
 	route := &netlink.Route{LinkIndex: index, Dst: ipNet(w.to)}
 	if w.to == single(w.via) {
@@ -96,7 +108,7 @@ func attach(nl *netlink.Handle, e end, own netip.Addr, w way) error {
 		route.Gw, route.Flags = w.via.AsSlice(), int(netlink.FLAG_ONLINK)
 	}
 	if err := nl.RouteAdd(route); err != nil {
-		return fmt.Errorf("natlab: add route to %s on %s: %w", route.Dst, e.name, err)
+		return fmt.Errorf("natlab: add route to %s on %s: %w", route.Dst, name, err)
 	}
 	return nil
 }
