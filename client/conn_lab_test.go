@@ -35,6 +35,7 @@ func pair(t *testing.T) (a, b *client.Conn) {
 }
 
 func TestHTTPRunsOverAConnection(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	ln := b.Listener()
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })}
@@ -59,6 +60,7 @@ func TestHTTPRunsOverAConnection(t *testing.T) {
 }
 
 func TestStreamsAsNetConnsCloseEachWay(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	ln := b.Listener()
 	out, err := a.DialStream(within(t, 5*time.Second))
@@ -93,6 +95,7 @@ func TestStreamsAsNetConnsCloseEachWay(t *testing.T) {
 }
 
 func TestDatagramsAndUnidirectionalStreams(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	ctx := within(t, 10*time.Second)
 	must(t, a.SendDatagram(make([]byte, 1100)))
@@ -116,6 +119,7 @@ func TestDatagramsAndUnidirectionalStreams(t *testing.T) {
 }
 
 func TestTheCodeOfACloseArrives(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	must(t, a.CloseWithError(42, "enough"))
 	<-b.Context().Done()
@@ -145,6 +149,7 @@ func TestTheCodeOfACloseArrives(t *testing.T) {
 }
 
 func TestManyMegabytesPassInBothDirections(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	go echoStreams(b)
 	roundTrip(t, a, 20<<20)

@@ -110,10 +110,12 @@ func verdict(r client.NetReport) string {
 }
 
 func TestDiscoverFindsEveryNATAsAsked(t *testing.T) {
+	t.Parallel()
 	for _, two := range []bool{true, false} {
 		w := newSurveyor(t, two)
 		for name, nat := range kinds() {
 			t.Run(fmt.Sprintf("%s, second address %v", name, two), func(t *testing.T) {
+				t.Parallel()
 				w := *w
 				w.t = t
 				r := w.survey(w.behind(name, nat), client.DiscoverOptions{})
@@ -129,6 +131,7 @@ func TestDiscoverFindsEveryNATAsAsked(t *testing.T) {
 }
 
 func TestDiscoverWithoutANAT(t *testing.T) {
+	t.Parallel()
 	w := newSurveyor(t, true)
 	h, err := w.lab.AddHost("public")
 	must(t, err)
@@ -142,6 +145,7 @@ func TestDiscoverWithoutANAT(t *testing.T) {
 }
 
 func TestDiscoverWithFiveHundredthsLost(t *testing.T) {
+	t.Parallel()
 	w := newSurveyor(t, true)
 	for _, nat := range []natlab.NAT{natlab.FullCone(), natlab.AddressRestricted(), natlab.PortRestricted()} {
 		r := w.survey(w.behind(nat.String(), nat, natlab.Link{Delay: 5 * time.Millisecond, Loss: 0.05}), client.DiscoverOptions{})
@@ -152,6 +156,7 @@ func TestDiscoverWithFiveHundredthsLost(t *testing.T) {
 }
 
 func TestDiscoverMeasuresTheLifetimeOfAMapping(t *testing.T) {
+	t.Parallel()
 	w := newSurveyor(t, false)
 	for _, nat := range []natlab.NAT{natlab.PortRestricted(), natlab.FullCone(), natlab.Symmetric()} {
 		t.Run(nat.String(), func(t *testing.T) {
@@ -180,6 +185,7 @@ func TestDiscoverMeasuresTheLifetimeOfAMapping(t *testing.T) {
 }
 
 func TestDiscoverSaysThatAMappingLastedAsLongAsWasTried(t *testing.T) {
+	t.Parallel()
 	w := newSurveyor(t, false)
 	r := w.survey(w.behind("a", natlab.PortRestricted()), client.DiscoverOptions{
 		Tests: []client.Test{client.TestLifetime}, LifetimeBudget: 3 * time.Second})
@@ -189,6 +195,7 @@ func TestDiscoverSaysThatAMappingLastedAsLongAsWasTried(t *testing.T) {
 }
 
 func TestDiscoverMeasuresThePathMTU(t *testing.T) {
+	t.Parallel()
 	w := newSurveyor(t, false)
 	for _, mtu := range []int{1320, 1400, 1492} {
 		r := w.survey(w.behind(fmt.Sprint(mtu), natlab.PortRestricted(), natlab.Link{MTU: mtu}), client.DiscoverOptions{
@@ -200,6 +207,7 @@ func TestDiscoverMeasuresThePathMTU(t *testing.T) {
 }
 
 func TestDiscoverSaysWhatItCouldNotTest(t *testing.T) {
+	t.Parallel()
 	w := newSurveyor(t, false)
 	w.Stop()
 	w.Server = startWithOther(t, w, nil)
@@ -223,6 +231,7 @@ func TestDiscoverSaysWhatItCouldNotTest(t *testing.T) {
 }
 
 func TestTwoSymmetricNATsConnectWhenOneLetsEverybodyIn(t *testing.T) {
+	t.Parallel()
 	w := newSurveyor(t, true)
 	further := func(h *natlab.Host) func(*client.Config) {
 		return func(cfg *client.Config) {

@@ -39,6 +39,7 @@ func together(n int, f func(i int)) {
 }
 
 func TestMeshLinksEveryPeerToEveryOther(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	const n = 4
 	var peers []*client.Client
@@ -72,6 +73,7 @@ func TestMeshLinksEveryPeerToEveryOther(t *testing.T) {
 }
 
 func TestBipartiteLinksTheSidesAndWhoJoinsLater(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := within(t, 30*time.Second)
 	role := func(r string) func(*client.Config) { return func(c *client.Config) { c.Role = r } }
@@ -109,6 +111,7 @@ func TestBipartiteLinksTheSidesAndWhoJoinsLater(t *testing.T) {
 }
 
 func TestGroupReportsLinksThatCannotBeMade(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := within(t, 20*time.Second)
 	var groups []*client.Group
@@ -128,6 +131,7 @@ func TestGroupReportsLinksThatCannotBeMade(t *testing.T) {
 }
 
 func TestGroupLinksOutliveTheServer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := within(t, 40*time.Second)
 	signedIn := make(chan string, 16)
@@ -165,6 +169,7 @@ func TestGroupLinksOutliveTheServer(t *testing.T) {
 }
 
 func TestBipartiteRefusesWhatCannotWork(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.client(w.behind("a", natlab.PortRestricted()), "a", func(c *client.Config) { c.Role = "map" })
 	ctx := within(t, 10*time.Second)

@@ -43,6 +43,7 @@ func (r *recorder) packets() [][]byte {
 }
 
 func TestHostilePacketsAtAPeersPortAreIgnored(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
@@ -134,6 +135,7 @@ func TestHostilePacketsAtAPeersPortAreIgnored(t *testing.T) {
 }
 
 func TestAStrangersHandshakeIsRefusedWithoutState(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	hb, err := w.lab.AddHost("b")
 	must(t, err)
@@ -159,6 +161,7 @@ func TestAStrangersHandshakeIsRefusedWithoutState(t *testing.T) {
 }
 
 func TestAPeerWithAnotherKeyIsAMismatch(t *testing.T) {
+	t.Parallel()
 	for _, who := range []string{"listener", "dialler"} {
 		t.Run(who, func(t *testing.T) {
 			w := newWorld(t)

@@ -21,6 +21,7 @@ func quarter() natlab.Link { return natlab.Link{Delay: 250 * time.Microsecond} }
 type spoilt struct{}
 
 func TestPeersBehindPairsOfNATs(t *testing.T) {
+	t.Parallel()
 	public := "public"
 	for _, tc := range []struct {
 		name string
@@ -41,6 +42,7 @@ func TestPeersBehindPairsOfNATs(t *testing.T) {
 		{"symmetric, symmetric", natlab.Symmetric(), natlab.Symmetric(), protocol.ReasonMappingVaries, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			host := func(name string, nat any) *natlab.Host {
 				switch n := nat.(type) {
@@ -78,6 +80,7 @@ func TestPeersBehindPairsOfNATs(t *testing.T) {
 }
 
 func TestPeersBehindOneNATUseTheirPrivateAddresses(t *testing.T) {
+	t.Parallel()
 	for _, hairpin := range []bool{false, true} {
 		w := newWorld(t)
 		nat := natlab.PortRestricted()
@@ -101,6 +104,7 @@ func TestPeersBehindOneNATUseTheirPrivateAddresses(t *testing.T) {
 }
 
 func TestBothAskingAtOnceGetOneConnection(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.client(w.behind("a", natlab.PortRestricted(), quarter()), "a")
 	b := w.client(w.behind("b", natlab.PortRestricted(), quarter()), "b")
@@ -135,6 +139,7 @@ func TestBothAskingAtOnceGetOneConnection(t *testing.T) {
 }
 
 func TestConnectAtOneCommonInstant(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.client(w.behind("a", natlab.PortRestricted(), natlab.Link{Delay: 20 * time.Millisecond}), "a")
 	b := w.client(w.behind("b", natlab.PortRestricted(), natlab.Link{Delay: time.Millisecond}), "b")
@@ -159,6 +164,7 @@ func TestConnectAtOneCommonInstant(t *testing.T) {
 }
 
 func TestConnectWaitsForAPeerThatIsNotThereYet(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.client(w.behind("a", natlab.PortRestricted()), "a")
 	ctx := within(t, 10*time.Second)
@@ -175,6 +181,7 @@ func TestConnectWaitsForAPeerThatIsNotThereYet(t *testing.T) {
 }
 
 func TestConnectIsCanceledWithItsContext(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.client(w.behind("a", natlab.PortRestricted()), "a")
 	ctx, cancel := context.WithCancel(within(t, 10*time.Second))
@@ -219,6 +226,7 @@ func TestCloseTellsPeersAndLeavesNothingBehind(t *testing.T) {
 }
 
 func TestALostLinkIsNoticed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	site := w.site("a", natlab.PortRestricted())
 	ha, err := site.AddHost("a")
@@ -254,6 +262,7 @@ func TestALostLinkIsNoticed(t *testing.T) {
 }
 
 func TestAPeerThatLeavesAtOnceStillCountsAsASuccess(t *testing.T) {
+	t.Parallel()
 	reg := prometheus.NewRegistry()
 	w := newWorld(t, func(c *rendezvous.Config) { c.Registerer = reg })
 	b := w.client(w.behind("b", natlab.PortRestricted()), "b")

@@ -43,6 +43,7 @@ func waiters(t *testing.T, c *client.Client) chan error {
 }
 
 func TestAReplacedClientStaysAwayAndKeepsItsConnections(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	id, err := identity.New()
 	must(t, err)
@@ -92,6 +93,7 @@ func TestAReplacedClientStaysAwayAndKeepsItsConnections(t *testing.T) {
 }
 
 func TestAClientWhoseTokenHasExpiredSaysSo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	const leeway = 30 * time.Second
 	expires := time.Now().Add(3*time.Second - leeway)
@@ -123,6 +125,7 @@ func TestAClientWhoseTokenHasExpiredSaysSo(t *testing.T) {
 }
 
 func TestAClientThatBreaksTheProtocolStaysAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	seen, watch := watchEvents(client.EventSentOff)
 	a := w.client(w.behind("a", natlab.PortRestricted()), "a", watch)

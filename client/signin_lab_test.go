@@ -21,6 +21,7 @@ import (
 func isErr(err, target error) bool { return errors.Is(err, target) }
 
 func TestSignInFailsWithAReason(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	host := w.behind("a", natlab.PortRestricted())
 	claims := func(c token.Claims) func(*protocol.URL) {
@@ -75,6 +76,7 @@ func TestSignInFailsWithAReason(t *testing.T) {
 }
 
 func TestBlockedUDPIsToldFromAnAbsentServer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, err := client.SignIn(within(t, 10*time.Second), w.config(w.behind("a", natlab.UDPBlocked()), "a"))
 	if client.ReasonOf(err) != protocol.ReasonUDPBlocked {
@@ -86,6 +88,7 @@ func TestBlockedUDPIsToldFromAnAbsentServer(t *testing.T) {
 }
 
 func TestANameInUseIsRefusedToAnotherKeyAndReturnedToItsOwn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	id, err := identity.New()
 	must(t, err)
@@ -103,6 +106,7 @@ func TestANameInUseIsRefusedToAnotherKeyAndReturnedToItsOwn(t *testing.T) {
 }
 
 func TestNetcheckNamesTheMapping(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		nat  *natlab.NAT
 		want client.Mapping
@@ -140,6 +144,7 @@ func TestNetcheckNamesTheMapping(t *testing.T) {
 func ptr[T any](v T) *T { return &v }
 
 func TestTheServerMayRestart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var mu sync.Mutex
 	again := make(map[string]chan struct{})
@@ -190,6 +195,7 @@ func TestTheServerMayRestart(t *testing.T) {
 }
 
 func TestConnectGivesUpWhenTheServerStaysAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.client(w.behind("a", natlab.PortRestricted()), "a", func(c *client.Config) { c.ServerTimeout = 500 * time.Millisecond })
 	w.Stop()
@@ -200,6 +206,7 @@ func TestConnectGivesUpWhenTheServerStaysAway(t *testing.T) {
 }
 
 func TestResumeSignsInAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	lost := make(chan struct{}, 16)
 	a := w.client(w.behind("a", natlab.PortRestricted()), "a", func(c *client.Config) {

@@ -25,6 +25,7 @@ func idle(n int) func([]lambdalab.Environment) bool {
 }
 
 func TestTwoFunctionsBehindNATsGreetEachOther(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t)
 	var listener, dialler result
 	g, ctx := errgroup.WithContext(t.Context())
@@ -43,6 +44,7 @@ func TestTwoFunctionsBehindNATsGreetEachOther(t *testing.T) {
 }
 
 func TestFrozenFunctionComesBackThoughTheServerHasForgottenIt(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t)
 	answer := func(p *client.Client) {
 		conn, err := p.Accept(t.Context())
@@ -79,6 +81,7 @@ func TestFrozenFunctionComesBackThoughTheServerHasForgottenIt(t *testing.T) {
 }
 
 func TestShutDownFunctionLeavesAtOnce(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t)
 	p := c.peer("peer")
 	g, ctx := errgroup.WithContext(t.Context())

@@ -39,6 +39,7 @@ func TestHandlerContextEndsAMarginBeforeTheDeadline(t *testing.T) {
 }
 
 func TestContextWithoutDeadlineStaysOpen(t *testing.T) {
+	t.Parallel()
 	f := wrap(func(ctx context.Context, s *Session, _ int) (bool, error) {
 		_, bounded := ctx.Deadline()
 		return bounded, ctx.Err()
@@ -49,6 +50,7 @@ func TestContextWithoutDeadlineStaysOpen(t *testing.T) {
 }
 
 func TestSessionCountsInvocations(t *testing.T) {
+	t.Parallel()
 	s := newSession()
 	f := wrap(func(_ context.Context, s *Session, _ int) (bool, error) { return s.ColdStart(), nil }, s)
 	for n, want := range []bool{true, false, false} {

@@ -11,6 +11,7 @@ import (
 )
 
 func TestAThawWithoutTheRendezvousFailsInTime(t *testing.T) {
+	t.Parallel()
 	server := rendezvoustest.Start(t, nil)
 	s := newSession()
 	t.Cleanup(s.SignOut)

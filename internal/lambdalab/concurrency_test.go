@@ -16,6 +16,7 @@ import (
 )
 
 func TestConcurrencyIsLimited(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{Concurrency: 3})
 	b.function("", Function{Name: "reserved", Concurrency: 2})
 	b.function("", Function{Name: "one"})
@@ -53,6 +54,7 @@ func TestConcurrencyIsLimited(t *testing.T) {
 }
 
 func TestManyInvocationsAtOnce(t *testing.T) {
+	t.Parallel()
 	const n = 64
 	b := newBench(t, Config{})
 	name := b.function("", Function{})
@@ -85,6 +87,7 @@ func TestManyInvocationsAtOnce(t *testing.T) {
 }
 
 func TestEventsAreQueued(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{Queue: 2})
 	name := b.function("", Function{Concurrency: 1})
 	dir := t.TempDir()
@@ -144,6 +147,7 @@ func (b *bench) awaitReports(n int) {
 }
 
 func TestFailedEventsAreRetried(t *testing.T) {
+	t.Parallel()
 	for _, retries := range []int{0, 2} {
 		t.Run(fmt.Sprint(retries), func(t *testing.T) {
 			b := newBench(t, Config{})
@@ -175,6 +179,7 @@ func TestFailedEventsAreRetried(t *testing.T) {
 }
 
 func TestInvocationGoesOnWithoutItsClient(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	name := b.function("", Function{})
 	gate := filepath.Join(t.TempDir(), "gate")

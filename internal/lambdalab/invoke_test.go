@@ -16,6 +16,7 @@ import (
 )
 
 func TestFunctionIsInvoked(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	name := b.function("", Function{Timeout: 5 * time.Second})
 	in := input(name, command{Text: "hello"})
@@ -41,6 +42,7 @@ func TestFunctionIsInvoked(t *testing.T) {
 }
 
 func TestFunctionIsFoundByItsNames(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	b.function("", Function{})
 	for _, name := range []string{
@@ -69,6 +71,7 @@ func TestFunctionIsFoundByItsNames(t *testing.T) {
 }
 
 func TestRequestsAreRefusedAsByLambda(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	b.function("", Function{})
 	payload := func(n int) []byte { return []byte(`"` + strings.Repeat("x", n-2) + `"`) }
@@ -100,6 +103,7 @@ func TestRequestsAreRefusedAsByLambda(t *testing.T) {
 }
 
 func TestUnsignedRequestsAreRefused(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	name := b.function("", Function{})
 	other := b.svc.AWSConfig()
@@ -125,6 +129,7 @@ func TestUnsignedRequestsAreRefused(t *testing.T) {
 }
 
 func TestDryRunStartsNothing(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	in := input(b.function("", Function{}), command{})
 	in.InvocationType = types.InvocationTypeDryRun
@@ -138,6 +143,7 @@ func TestDryRunStartsNothing(t *testing.T) {
 }
 
 func TestErrorsOfTheFunction(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	name := b.function("", Function{})
 	t.Run("returned", func(t *testing.T) {
@@ -177,6 +183,7 @@ func TestErrorsOfTheFunction(t *testing.T) {
 }
 
 func TestInitializationThatFails(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{InitTimeout: 2 * time.Second})
 	tests := []struct{ behaviour, kind, message string }{
 		{"exit-in-init", "Runtime.ExitError", "Runtime exited with error: exit status 7"},
@@ -200,6 +207,7 @@ func TestInitializationThatFails(t *testing.T) {
 }
 
 func TestLogTail(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	name := b.function("", Function{MemoryMB: 300})
 	out, err := b.client.Invoke(t.Context(), withTail(input(name, command{Do: "log", Text: "line", N: 3})))

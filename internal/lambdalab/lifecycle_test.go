@@ -17,6 +17,7 @@ import (
 )
 
 func TestIdleEnvironmentIsReused(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	name := b.function("", Function{})
 	first := b.succeed(name, command{})
@@ -50,6 +51,7 @@ func threadStates(t *testing.T, pid int) (states string) {
 }
 
 func TestIdleEnvironmentIsFrozen(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	name := b.function("", Function{})
 	for range 3 {
@@ -65,6 +67,7 @@ func TestIdleEnvironmentIsFrozen(t *testing.T) {
 }
 
 func TestEnvironmentsGoThroughTheirStates(t *testing.T) {
+	t.Parallel()
 	var states []State
 	b := newBench(t, Config{OnEvent: func(e Event) { states = append(states, e.Environment.State) }})
 	name := b.function("", Function{})
@@ -80,6 +83,7 @@ func TestEnvironmentsGoThroughTheirStates(t *testing.T) {
 }
 
 func TestShutdown(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		behaviour string
 		want      []string // written while it was shut down
@@ -122,6 +126,7 @@ func TestShutdown(t *testing.T) {
 }
 
 func TestExtensionHearsOfInvocations(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	name := b.function("extension", Function{})
 	for range 2 {
@@ -137,6 +142,7 @@ func TestExtensionHearsOfInvocations(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
+	t.Parallel()
 	for _, behaviour := range []string{"", "sigterm"} {
 		t.Run(behaviour, func(t *testing.T) {
 			b := newBench(t, Config{})
@@ -171,6 +177,7 @@ func TestTimeout(t *testing.T) {
 }
 
 func TestKilledProcess(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	name := b.function("", Function{})
 	t.Run("busy", func(t *testing.T) {
@@ -219,6 +226,7 @@ func awaitWorker(t *testing.T, gate, requestID string) {
 }
 
 func TestTooMuchMemoryIsDeath(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	name := b.function("", Function{MemoryMB: 200})
 	f := b.failure(name, command{Do: "grow", N: 400})
@@ -267,6 +275,7 @@ func TestEnvironmentVariables(t *testing.T) {
 }
 
 func TestEnvironmentHasItsOwnTemporaryDirectory(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	name := b.function("", Function{})
 	dir := b.succeed(name, command{Do: "temp", Text: "content"}).Text
@@ -286,6 +295,7 @@ func TestEnvironmentHasItsOwnTemporaryDirectory(t *testing.T) {
 }
 
 func TestOpenFilesAreLimited(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	if got := b.succeed(b.function("", Function{}), command{Do: "limits"}).Text; got != "1024 1024" {
 		t.Errorf("the limits are %s", got)
@@ -293,6 +303,7 @@ func TestOpenFilesAreLimited(t *testing.T) {
 }
 
 func TestCloseEndsEverything(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	name := b.function("sigterm", Function{})
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -327,6 +338,7 @@ func TestCloseEndsEverything(t *testing.T) {
 }
 
 func TestProgramThatCannotBeStarted(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{})
 	program := filepath.Join(t.TempDir(), "program")
 	if err := os.WriteFile(program, []byte("#!/no/such/interpreter\n"), 0o700); err != nil {
@@ -341,6 +353,7 @@ func TestProgramThatCannotBeStarted(t *testing.T) {
 }
 
 func TestFunctionsAreChecked(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, Config{Concurrency: 10})
 	good := Function{Name: "good", Command: []string{"true"}, Concurrency: 6}
 	if err := b.svc.CreateFunction(good); err != nil {

@@ -14,6 +14,7 @@ import (
 )
 
 func TestEnvironmentsAreBehindNATsOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	natlab.Require(t)
 	lab, err := natlab.New(natlab.Config{})
 	if err != nil {

@@ -85,6 +85,7 @@ func (c *classifier) hairpins(a, b *natlab.Host) bool {
 }
 
 func TestNATBehavesAsAsked(t *testing.T) {
+	t.Parallel()
 	with := func(n natlab.NAT, change func(*natlab.NAT)) natlab.NAT { change(&n); return n }
 	hairpin := func(n *natlab.NAT) { n.Hairpinning = true }
 	random := func(n *natlab.NAT) { n.Ports = natlab.RandomPorts }

@@ -40,6 +40,7 @@ func namespaceOf(t *testing.T, h *natlab.Host) (id string) {
 }
 
 func TestProgramInTheEnteredNamespaceStaysThere(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	if got, _ := runLabRole(t, l.Self(), nil); got != namespaceOf(t, l.Self()) {
 		t.Errorf("entered %s, want to stay in %s", got, namespaceOf(t, l.Self()))
@@ -47,6 +48,7 @@ func TestProgramInTheEnteredNamespaceStaysThere(t *testing.T) {
 }
 
 func TestProgramInAHostEntersItsOwnNamespaces(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	h := addHost(t, l, "a")
 	got, uid := runLabRole(t, h, nil)
@@ -59,6 +61,7 @@ func TestProgramInAHostEntersItsOwnNamespaces(t *testing.T) {
 }
 
 func TestUnprivilegedUserMakesLabs(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	ids, err := os.ReadFile("/proc/self/uid_map")
 	check(t, err)
@@ -75,6 +78,7 @@ func TestUnprivilegedUserMakesLabs(t *testing.T) {
 }
 
 func TestProgramGoesOnWhereTheKernelRefuses(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	cmd, out := role(t, "refused")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -94,6 +98,7 @@ func TestProgramGoesOnWhereTheKernelRefuses(t *testing.T) {
 }
 
 func TestSignalsReachTheProgram(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1} {
 		cmd, out := role(t, "signal")
@@ -114,6 +119,7 @@ func TestSignalsReachTheProgram(t *testing.T) {
 }
 
 func TestProgramDiesWithTheOneThatEntered(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	cmd, out := role(t, "signal")
 	check(t, addHost(t, l, "a").Start(cmd))
@@ -126,6 +132,7 @@ func TestProgramDiesWithTheOneThatEntered(t *testing.T) {
 }
 
 func TestStatusTellsOfADeadlySignal(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	cmd, _ := role(t, "killed")
 	check(t, addHost(t, l, "a").Start(cmd))
@@ -135,6 +142,7 @@ func TestStatusTellsOfADeadlySignal(t *testing.T) {
 }
 
 func TestHintsNameTheForbiddingSettings(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		settings map[string]string
 		want     []string

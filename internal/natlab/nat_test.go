@@ -13,6 +13,7 @@ import (
 )
 
 func TestUDPBlockedLetsOnlyTCPThrough(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	public := addHost(t, l, "public")
 	site := addSite(t, l, natlab.SiteConfig{NAT: natlab.UDPBlocked()})
@@ -45,6 +46,7 @@ func TestUDPBlockedLetsOnlyTCPThrough(t *testing.T) {
 
 // An early packet from the peer takes the port of a NAT that does not drop it.
 func TestEarlyPacketSpoilsMappingOnlyWithoutDrop(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		nat     natlab.NAT
 		spoiled bool
@@ -76,6 +78,7 @@ func TestEarlyPacketSpoilsMappingOnlyWithoutDrop(t *testing.T) {
 }
 
 func TestHostsShareOnePublicAddress(t *testing.T) {
+	t.Parallel()
 	for name, nat := range map[string]natlab.NAT{
 		"full cone": natlab.FullCone(), "port-restricted": natlab.PortRestricted(), "symmetric": natlab.Symmetric(),
 	} {
@@ -114,6 +117,7 @@ func TestHostsShareOnePublicAddress(t *testing.T) {
 // A NAT that filters independently of the endpoint can give one external port to
 // one internal endpoint only, whatever the destinations.
 func TestFullConeDoesNotOverloadPorts(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	site := addSite(t, l, natlab.SiteConfig{NAT: natlab.FullCone()})
 	p, q := listen(t, addHost(t, l, "p")), listen(t, addHost(t, l, "q"))
@@ -177,6 +181,7 @@ func awaitForgotten(t *testing.T, s *natlab.Site, after time.Duration) {
 }
 
 func TestCutUplinkSwallowsPacketsUntilHealed(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	site := addSite(t, l, natlab.SiteConfig{NAT: natlab.PortRestricted()})
 	p, e := listen(t, addHost(t, l, "public")), listen(t, addHost(t, site, "a"))
@@ -207,6 +212,7 @@ func TestCutUplinkSwallowsPacketsUntilHealed(t *testing.T) {
 }
 
 func TestInvalidConfigurationsAreRefused(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	for name, cfg := range map[string]natlab.SiteConfig{
 		"mapping":             {NAT: natlab.NAT{Mapping: 3}},
@@ -230,6 +236,7 @@ func TestInvalidConfigurationsAreRefused(t *testing.T) {
 }
 
 func TestClosedLabRefuses(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	site, h := addSite(t, l, natlab.SiteConfig{}), addHost(t, l, "a")
 	check(t, l.Close())
@@ -252,6 +259,7 @@ func second[T any](_ T, err error) error { return err }
 
 // Homes often have the same private addresses.
 func TestSitesMayShareAPrivatePrefix(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	prefix := netip.MustParsePrefix("192.168.1.0/24")
 	p := listen(t, addHost(t, l, "public"))

@@ -17,6 +17,7 @@ import (
 // QUIC leaves segmentation to the network card (UDP_SEGMENT). It must not matter to it whether the
 // kernel or the forwarder carries its packets.
 func TestSegmentationOffloadPassesNATs(t *testing.T) {
+	t.Parallel()
 	for name, link := range map[string]natlab.Link{"kernel": {}, "forwarder": {Delay: time.Millisecond}} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
@@ -50,6 +51,7 @@ func TestSegmentationOffloadPassesNATs(t *testing.T) {
 }
 
 func TestTCPStaysWholeOnABadLink(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	site := addSite(t, l, natlab.SiteConfig{NAT: natlab.PortRestricted(), Link: natlab.Link{
 		Delay: time.Millisecond, Jitter: time.Millisecond, Loss: 0.002, Reorder: 0.01,

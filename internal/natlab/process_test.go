@@ -18,6 +18,7 @@ import (
 )
 
 func TestProcessRunsInsideItsHost(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	site := addSite(t, l, natlab.SiteConfig{NAT: natlab.PortRestricted()})
 	p, h := listen(t, addHost(t, l, "public")), addHost(t, site, "a")
@@ -63,6 +64,7 @@ func await(t *testing.T, what string, done <-chan struct{}) {
 }
 
 func TestCloseKillsProcessesAndTheirChildren(t *testing.T) {
+	t.Parallel()
 	for name, closeIt := range map[string]func(*natlab.Lab, *natlab.Site, *natlab.Host) error{
 		"host": func(_ *natlab.Lab, _ *natlab.Site, h *natlab.Host) error { return h.Close() },
 		"site": func(_ *natlab.Lab, s *natlab.Site, _ *natlab.Host) error { return s.Close() },
@@ -92,6 +94,7 @@ func TestCloseKillsProcessesAndTheirChildren(t *testing.T) {
 }
 
 func TestClosingTheLabKillsProcessesOfSelf(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	cmd, out := role(t, "block")
 	check(t, l.Self().Start(cmd))
@@ -104,6 +107,7 @@ func TestClosingTheLabKillsProcessesOfSelf(t *testing.T) {
 }
 
 func TestDoReturnsToTheNamespaceBefore(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	a, b := addHost(t, l, "a"), addHost(t, l, "b")
 	id := func() string {
@@ -140,6 +144,7 @@ func TestDoReturnsToTheNamespaceBefore(t *testing.T) {
 }
 
 func TestOrdinarySocketsReachPublicHosts(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -155,6 +160,7 @@ func TestOrdinarySocketsReachPublicHosts(t *testing.T) {
 }
 
 func TestLabsDoNotDisturbEachOther(t *testing.T) {
+	t.Parallel()
 	one, two := newLab(t), newLab(t)
 	if one.Prefix().Overlaps(two.Prefix()) {
 		t.Fatalf("both labs use %s", one.Prefix())

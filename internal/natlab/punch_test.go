@@ -12,6 +12,7 @@ import (
 // Two endpoints learn each other's mapping from a server, send to it, and answer what comes.
 // Whether packets then pass both ways depends on their NATs as RFC 5128, section 3.3, says.
 func TestHolePunching(t *testing.T) {
+	t.Parallel()
 	kinds := []natlab.NAT{
 		natlab.FullCone(), natlab.AddressRestricted(), natlab.PortRestricted(), natlab.PortRestrictedNoDrop(), natlab.Symmetric(),
 	}
@@ -63,6 +64,7 @@ func TestHolePunching(t *testing.T) {
 }
 
 func TestLabIsBuiltByManyAtOnce(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	self := listen(t, l.Self())
 	var builders sync.WaitGroup

@@ -81,6 +81,7 @@ func (c *cloud) invoke(payload string) probe.Result {
 }
 
 func TestFunctionTellsWhatIsAroundIt(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		nat       natlab.NAT
 		mapping   client.Mapping
@@ -106,6 +107,7 @@ func TestFunctionTellsWhatIsAroundIt(t *testing.T) {
 }
 
 func TestFunctionComparesItsAddressWithThatBeforeTheFreeze(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, natlab.PortRestricted())
 	first := c.invoke(`{"tests": ["filtering"]}`)
 	_, err := c.service.Await(t.Context(), func(all []lambdalab.Environment) bool { return len(all) == 1 && all[0].State == lambdalab.Idle })
@@ -121,6 +123,7 @@ func TestFunctionComparesItsAddressWithThatBeforeTheFreeze(t *testing.T) {
 }
 
 func TestFunctionNoticesThatItsMappingWasLostInTheFreeze(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, natlab.NAT{Ports: natlab.RandomPorts, DropUnsolicited: true})
 	first := c.invoke(`{"tests": ["mapping"]}`)
 	all, err := c.service.Await(t.Context(), func(all []lambdalab.Environment) bool { return len(all) == 1 && all[0].State == lambdalab.Idle })
@@ -133,6 +136,7 @@ func TestFunctionNoticesThatItsMappingWasLostInTheFreeze(t *testing.T) {
 }
 
 func TestFunctionMeasuresTheLifetimeWithinItsTime(t *testing.T) {
+	t.Parallel()
 	nat := natlab.PortRestricted()
 	nat.MappingTimeout = 2 * time.Second
 	c := newCloud(t, nat)
@@ -143,6 +147,7 @@ func TestFunctionMeasuresTheLifetimeWithinItsTime(t *testing.T) {
 }
 
 func TestFunctionSaysThatUDPIsBlocked(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, natlab.UDPBlocked())
 	if r := c.invoke(`{}`); !r.UDPBlocked || r.Public != "" || len(r.Untested) != len(client.Tests()) {
 		t.Errorf("%+v", r)

@@ -37,6 +37,7 @@ func (b *bench) damage(mapper int, suffix string, change func([]byte)) {
 }
 
 func TestADamagedObjectRunsTheMapperAgain(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, suffix string
 		change       func([]byte)

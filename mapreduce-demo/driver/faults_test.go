@@ -10,8 +10,10 @@ import (
 )
 
 func TestMapperKilledAfterItFinishedAndBeforeItWasRead(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []exchange.Mode{exchange.Direct, exchange.Auto} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			b := newBench(t, stage.NAT, 3, 2, mode, prose(t, 4, 2000, 1000))
 			b.cfg.Hold = func(id task.ID) []task.Point {
 				if id.Kind == task.Reduce {
@@ -41,6 +43,7 @@ func TestMapperKilledAfterItFinishedAndBeforeItWasRead(t *testing.T) {
 }
 
 func TestMapperKilledAfterItSavedItsPartitionsOnS3(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, stage.NAT, 2, 1, exchange.Auto, prose(t, 2, 2000, 1000))
 	b.cfg.Policy.TimeToSync = 0 // write-through
 	b.cfg.Hold = func(id task.ID) []task.Point {
@@ -70,8 +73,10 @@ func TestMapperKilledAfterItSavedItsPartitionsOnS3(t *testing.T) {
 }
 
 func TestReducerKilledMidway(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []exchange.Mode{exchange.Direct, exchange.Auto, exchange.S3} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			b := newBench(t, stage.NAT, 3, 2, mode, prose(t, 3, 20_000, 15_000))
 			victim := task.ID{Kind: task.Reduce, Index: 0}
 			b.cfg.Hold = func(id task.ID) []task.Point {
@@ -97,6 +102,7 @@ func TestReducerKilledMidway(t *testing.T) {
 }
 
 func TestReducerKilledBetweenCommitAndAnswer(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, stage.Loopback, 2, 1, exchange.Direct, prose(t, 2, 1000, 500))
 	victim := task.ID{Kind: task.Reduce, Index: 0}
 	b.cfg.Hold = func(id task.ID) []task.Point {
@@ -115,6 +121,7 @@ func TestReducerKilledBetweenCommitAndAnswer(t *testing.T) {
 }
 
 func TestRendezvousKilledAndRestartedBeforeTheLinksAreUp(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, stage.NAT, 3, 2, exchange.Direct, prose(t, 3, 1000, 500))
 	late := task.ID{Kind: task.Map, Index: 2}
 	b.cfg.Hold = func(id task.ID) []task.Point {
@@ -139,6 +146,7 @@ func TestRendezvousKilledAndRestartedBeforeTheLinksAreUp(t *testing.T) {
 }
 
 func TestRendezvousKilledWhilePartitionsAreOnTheirWay(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, stage.NAT, 2, 2, exchange.Direct, prose(t, 2, 20_000, 15_000))
 	b.cfg.Hold = func(id task.ID) []task.Point {
 		if id.Kind == task.Reduce {

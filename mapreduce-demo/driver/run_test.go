@@ -14,8 +14,10 @@ import (
 )
 
 func TestEveryModeGivesTheOutputOfAnIndependentCount(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []exchange.Mode{exchange.Direct, exchange.S3, exchange.Auto} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			b := newBench(t, stage.Loopback, 3, 2, mode, prose(t, 5, 2000, 900))
 			result := b.finish(b.start())
 			if len(result.Attempts) != 5 {
@@ -31,6 +33,7 @@ func TestEveryModeGivesTheOutputOfAnIndependentCount(t *testing.T) {
 }
 
 func TestThroughNATsEveryLinkIsDirect(t *testing.T) {
+	t.Parallel()
 	const mappers, reducers = 8, 4
 	b := newBench(t, stage.NAT, mappers, reducers, exchange.Direct, prose(t, 9, 3000, 2000))
 	result := b.finish(b.start())
@@ -55,6 +58,7 @@ func TestThroughNATsEveryLinkIsDirect(t *testing.T) {
 }
 
 func TestInputWithoutWordsGivesEmptyParts(t *testing.T) {
+	t.Parallel()
 	for _, text := range [][]string{{""}, {"...\n---", "", "\xff\xfe"}} {
 		b := newBench(t, stage.Loopback, 2, 2, exchange.Direct, text)
 		b.finish(b.start())
@@ -62,6 +66,7 @@ func TestInputWithoutWordsGivesEmptyParts(t *testing.T) {
 }
 
 func TestTasksBeyondTheConcurrencyLimitGoThroughS3(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, stage.Loopback, 3, 2, exchange.Direct, prose(t, 3, 500, 100))
 	b.cfg.Concurrency = 2
 	result := b.finish(b.start())
@@ -71,6 +76,7 @@ func TestTasksBeyondTheConcurrencyLimitGoThroughS3(t *testing.T) {
 }
 
 func TestATaskThatAlwaysFailsFailsTheJob(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, stage.Loopback, 1, 1, exchange.S3, []string{"x"})
 	b.cfg.Job = "nonsense"
 	b.cfg.MaxAttempts = 2
@@ -87,6 +93,7 @@ func TestATaskThatAlwaysFailsFailsTheJob(t *testing.T) {
 }
 
 func TestMissingInputFailsTheJobInOneLine(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, stage.Loopback, 1, 1, exchange.S3, []string{"some words"})
 	b.cfg.MaxAttempts = 1
 	b.cfg.Splits[0].Ranges[0].Key = "input/gone"
@@ -97,6 +104,7 @@ func TestMissingInputFailsTheJobInOneLine(t *testing.T) {
 }
 
 func TestCancelingEndsARunAtOnce(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, stage.Loopback, 2, 1, exchange.Direct, prose(t, 2, 100, 50))
 	b.cfg.Hold = func(id task.ID) []task.Point { return []task.Point{task.Joined} }
 	stop := errors.New("enough")
@@ -114,6 +122,7 @@ func TestCancelingEndsARunAtOnce(t *testing.T) {
 }
 
 func TestSecondRunOnWarmEnvironments(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, stage.Loopback, 2, 2, exchange.Direct, prose(t, 2, 500, 100))
 	b.finish(b.start())
 	for n := range 3 {

@@ -15,6 +15,7 @@ import (
 )
 
 func TestFailedAttemptIsRetriedWithRolesSwappedAtOneInstant(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		b.rtt = 100 * time.Millisecond
@@ -80,6 +81,7 @@ func TestListenersProofCountsWhenTheDiallersReportIsLost(t *testing.T) {
 }
 
 func TestReasonOfAFailure(t *testing.T) {
+	t.Parallel()
 	const apd, ei = pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT, pb.MappingBehavior_MAPPING_ENDPOINT_INDEPENDENT
 	silent := func() *pb.Report { return &pb.Report{Reason: pb.Reason_NO_INBOUND, InitsOut: 9} }
 	heard := func(why pb.Reason) *pb.Report { return &pb.Report{Reason: why, InitsOut: 9, InitsIn: 9} }
@@ -130,6 +132,7 @@ func TestReasonOfAFailure(t *testing.T) {
 }
 
 func TestWindowMissedIsFoundFromBothReports(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		a.connect(1, "b", 0)
@@ -150,6 +153,7 @@ func TestWindowMissedIsFoundFromBothReports(t *testing.T) {
 }
 
 func TestTwoSymmetricNATsFailWithoutAnAttempt(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		const apd = pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT
 		a, b := l.enter("a", "").maps(apd), l.enter("b", "").maps(apd)
@@ -164,6 +168,7 @@ func TestTwoSymmetricNATsFailWithoutAnAttempt(t *testing.T) {
 }
 
 func TestSymmetricNATsThatAreNoticedLateAreNotRetried(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		const apd = pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT
 		a, b := l.enter("a", ""), l.enter("b", "")
@@ -178,6 +183,7 @@ func TestSymmetricNATsThatAreNoticedLateAreNotRetried(t *testing.T) {
 }
 
 func TestFireTimes(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name       string
 		rttA, rttB time.Duration
@@ -214,6 +220,7 @@ func TestFireTimes(t *testing.T) {
 }
 
 func TestHarderNATDials(t *testing.T) {
+	t.Parallel()
 	order := []pb.MappingBehavior{
 		pb.MappingBehavior_MAPPING_NONE, pb.MappingBehavior_MAPPING_ENDPOINT_INDEPENDENT, pb.MappingBehavior_MAPPING_UNKNOWN,
 		pb.MappingBehavior_MAPPING_ADDRESS_DEPENDENT, pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT,
@@ -251,6 +258,7 @@ func TestHarderNATDials(t *testing.T) {
 }
 
 func TestHostCandidatesAreOnlyForPeersBehindTheSameAddress(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b, c := l.enter("a", ""), l.enter("b", ""), l.enter("c", "")
 		b.observed = netip.MustParseAddrPort("203.0.113.1:4001")
@@ -294,6 +302,7 @@ func TestHostCandidatesAreOnlyForPeersBehindTheSameAddress(t *testing.T) {
 }
 
 func TestAbsurdReportsDoNotEnterTheHistograms(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		for i, at := range []int64{-1, 1, 1 << 62, l.g.clock.now() - int64(time.Hour), l.g.clock.now() + int64(time.Hour)} {
@@ -335,6 +344,7 @@ func (l *groupLab) samples(name string) (n uint64) {
 }
 
 func TestPlausibleReportsEnterTheHistograms(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		a.connect(1, "b", 0)

@@ -34,6 +34,7 @@ func others(sessions []*pb.Session) []string {
 }
 
 func TestMeshIsOrderedOncePerPeerWhenComplete(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		var peers []*peer
 		for i := range 5 {
@@ -71,6 +72,7 @@ func TestMeshIsOrderedOncePerPeerWhenComplete(t *testing.T) {
 }
 
 func TestBipartiteOrdersOnlyAcross(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		m0, m1, r0 := l.enter("m0", "map"), l.enter("m1", "map"), l.enter("r0", "reduce")
 		m0.join(shuffle(1, 2, 1))
@@ -97,6 +99,7 @@ func TestBipartiteOrdersOnlyAcross(t *testing.T) {
 }
 
 func TestMemberThatComesBackNeedNotWaitForThoseWhoHaveLeft(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		m0, m1, r0 := l.enter("map-0-0", "map"), l.enter("map-1-0", "map"), l.enter("reduce-0-0", "reduce")
 		for i, p := range []*peer{m0, m1, r0} {
@@ -119,6 +122,7 @@ func TestMemberThatComesBackNeedNotWaitForThoseWhoHaveLeft(t *testing.T) {
 }
 
 func TestCollectiveOpensWhenOneMemberNeedsNoMore(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		patient, hasty := l.enter("patient", ""), l.enter("hasty", "")
 		patient.join(mesh(1, 5))
@@ -133,6 +137,7 @@ func TestCollectiveOpensWhenOneMemberNeedsNoMore(t *testing.T) {
 }
 
 func TestJoinsThatDoNotFitAreRefused(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", "map"), l.enter("b", "other")
 		a.join(shuffle(1, 2, 2))
@@ -161,6 +166,7 @@ func TestJoinsThatDoNotFitAreRefused(t *testing.T) {
 }
 
 func TestNewIncarnationIsConnectedAnew(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		a.join(mesh(1, 2))
@@ -184,6 +190,7 @@ func TestNewIncarnationIsConnectedAnew(t *testing.T) {
 }
 
 func TestControlConnectionThatComesBackIsNotConnectedTwice(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		a.join(mesh(1, 2))
@@ -206,6 +213,7 @@ func TestControlConnectionThatComesBackIsNotConnectedTwice(t *testing.T) {
 }
 
 func TestAfterARestartOnlyMissingPairsAreConnected(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		// The server is new; a, b and c had links a-b before, and d has gone for good.
 		a, b, c := l.enter("a", ""), l.enter("b", ""), l.enter("c", "")
@@ -225,6 +233,7 @@ func TestAfterARestartOnlyMissingPairsAreConnected(t *testing.T) {
 }
 
 func TestLeaveEndsSessionsAndAllowsToJoinAnew(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b, c := l.enter("a", ""), l.enter("b", ""), l.enter("c", "")
 		for _, p := range []*peer{a, b, c} {
@@ -277,6 +286,7 @@ func TestVanishedMemberFailsItsUnfinishedLinksOnly(t *testing.T) {
 }
 
 func TestHopelessPairsOfACollectiveFailAtOnce(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		const apd = pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT
 		a, b, c := l.enter("a", "").maps(apd), l.enter("b", "").maps(apd), l.enter("c", "")

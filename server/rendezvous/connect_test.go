@@ -25,6 +25,7 @@ func inLab(t *testing.T, f func(t *testing.T, l *groupLab), change ...func(*rule
 }
 
 func TestConnectToNobodyIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a := l.enter("a", "")
 		a.connect(1, "b", 0)
@@ -37,6 +38,7 @@ func TestConnectToNobodyIsRefusedAtOnce(t *testing.T) {
 }
 
 func TestConnectWaitsForItsPeer(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a := l.enter("a", "")
 		a.connect(1, "b", time.Second)
@@ -82,6 +84,7 @@ func TestWaitIsBounded(t *testing.T) {
 }
 
 func TestPeersThatAskAtOnceShareASession(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		a.connect(1, "b", 0)
@@ -105,6 +108,7 @@ func TestPeersThatAskAtOnceShareASession(t *testing.T) {
 }
 
 func TestSecondConnectOfTheSameAskerMakesASecondSession(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		a.connect(1, "b", 0)
@@ -121,6 +125,7 @@ func TestSecondConnectOfTheSameAskerMakesASecondSession(t *testing.T) {
 }
 
 func TestCancelEndsTheSessionForTheOther(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		a.connect(1, "b", 0)
@@ -133,6 +138,7 @@ func TestCancelEndsTheSessionForTheOther(t *testing.T) {
 }
 
 func TestCancelOfOneAskerLeavesTheSessionToTheOther(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		a.connect(1, "b", 0)
@@ -199,6 +205,7 @@ func TestPeerThatVanishesWithoutItsReportFailsNobodyWhoHasProvenThePath(t *testi
 }
 
 func TestPeerThatVanishesFailsTheOtherAsSoonAsThatReportsAFailure(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		a.connect(1, "b", 0)
@@ -210,6 +217,7 @@ func TestPeerThatVanishesFailsTheOtherAsSoonAsThatReportsAFailure(t *testing.T) 
 }
 
 func TestBothVanish(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		a.connect(1, "b", 0)
@@ -223,6 +231,7 @@ func TestBothVanish(t *testing.T) {
 }
 
 func TestPeerThatLeavesAfterItsProofDoesNotFailTheOther(t *testing.T) {
+	t.Parallel()
 	for _, first := range []string{"dialler", "listener"} {
 		t.Run(first, func(t *testing.T) {
 			inLab(t, func(t *testing.T, l *groupLab) {
@@ -267,6 +276,7 @@ func TestReplacedIncarnationIsToldAndItsSessionsEnd(t *testing.T) {
 }
 
 func TestOpenRequestsAreBounded(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a := l.enter("a", "")
 		for id := range uint64(3) {
@@ -278,6 +288,7 @@ func TestOpenRequestsAreBounded(t *testing.T) {
 }
 
 func TestUnfinishedSessionsAreBounded(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		a.connect(1, "b", 0)
@@ -294,6 +305,7 @@ func TestUnfinishedSessionsAreBounded(t *testing.T) {
 }
 
 func TestWatchIsAnsweredWhenEnoughAreThere(t *testing.T) {
+	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		a := l.enter("a", "map")
 		watch := func(id uint64, role string, least uint32) {

@@ -20,6 +20,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestSignInTellsAddressTimeAndWindow(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	before := time.Now()
 	c := ts.signIn(t, "g", "a", "")
@@ -39,6 +40,7 @@ func TestSignInTellsAddressTimeAndWindow(t *testing.T) {
 }
 
 func TestClockDatagramsAreAnswered(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	c := ts.signIn(t, "g", "a", "")
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -61,6 +63,7 @@ func TestClockDatagramsAreAnswered(t *testing.T) {
 }
 
 func TestConnectOrdersBothAndEndsWithTheDiallersProof(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	a, b := ts.signIn(t, "g", "a", ""), ts.signIn(t, "g", "b", "")
 	a.connect(1, "b", 0)
@@ -105,6 +108,7 @@ func fingerprintOf(c *rawClient) []byte {
 }
 
 func TestSignInIsRefusedInOneLine(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	ts.signIn(t, "g", "taken", "")
 	stranger := startServer(t)
@@ -148,6 +152,7 @@ func TestSignInIsRefusedInOneLine(t *testing.T) {
 }
 
 func TestRefusedClientThatStaysIsClosed(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	c, err := ts.dial(t, newIdentity(t))
 	if err != nil {
@@ -160,6 +165,7 @@ func TestRefusedClientThatStaysIsClosed(t *testing.T) {
 }
 
 func TestWrongPinIsNoticedByTheClient(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	_, err := ts.dial(t, newIdentity(t), newIdentity(t).Fingerprint())
 	var pin *identity.PinError
@@ -169,6 +175,7 @@ func TestWrongPinIsNoticedByTheClient(t *testing.T) {
 }
 
 func TestClientWithoutCertificateIsRefused(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	c, err := ts.dial(t, nil)
 	if err == nil { // TLS 1.3: the client learns it after its handshake
@@ -184,6 +191,7 @@ func (ts *testServer) pendingTotal() int {
 }
 
 func TestSameKeyTakesItsPlaceBack(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	id := newIdentity(t)
 	old := ts.signInAs(t, id, &pb.SignIn{Group: "g", Name: "a"})
@@ -199,6 +207,7 @@ func TestSameKeyTakesItsPlaceBack(t *testing.T) {
 }
 
 func TestSilentConnectionsAreClosed(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t, func(c *Config) { c.Limits.SignInTimeout = 500 * time.Millisecond })
 	c, err := ts.dial(t, newIdentity(t))
 	if err != nil {
@@ -211,6 +220,7 @@ func TestSilentConnectionsAreClosed(t *testing.T) {
 }
 
 func TestProtocolErrorsCloseTheConnection(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	for name, act := range map[string]func(c *rawClient){
 		"garbage": func(c *rawClient) { _, _ = c.stream.Write([]byte{3, 0xff, 0xff, 0xff}) },
@@ -244,6 +254,7 @@ func (ts *testServer) groupCount() int {
 }
 
 func TestUnknownMessagesAndFieldsAreHarmless(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	c := ts.signIn(t, "g", "a", "")
 	unknown := protowire.AppendTag(nil, 4000, protowire.BytesType)
@@ -258,6 +269,7 @@ func TestUnknownMessagesAndFieldsAreHarmless(t *testing.T) {
 }
 
 func TestShutdownTellsPeersAndWaitsForSessions(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	a, b := ts.signIn(t, "g", "a", ""), ts.signIn(t, "g", "b", "")
 	a.connect(1, "b", 0)
@@ -284,6 +296,7 @@ func TestShutdownTellsPeersAndWaitsForSessions(t *testing.T) {
 }
 
 func TestShutdownDoesNotWaitLongerThanItsContext(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	a, b := ts.signIn(t, "g", "a", ""), ts.signIn(t, "g", "b", "")
 	a.connect(1, "b", 0)

@@ -45,6 +45,7 @@ func initial(t testing.TB) []byte {
 }
 
 func TestGarbageLeavesNoStateAndPeersStillConnect(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t, func(c *Config) { c.Limits.MaxPending = 64 })
 	const seed = 20261123
 	t.Logf("seed %d", seed)
@@ -129,6 +130,7 @@ func TestGarbageLeavesNoStateAndPeersStillConnect(t *testing.T) {
 }
 
 func TestNewConnectionsAreAskedToProveTheirSourceUnderLoad(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t, func(c *Config) { c.Limits.HandshakesPerSecond = 1 })
 	for _, name := range []string{"a", "b", "c"} {
 		ts.signIn(t, "g", name, "")
@@ -139,6 +141,7 @@ func TestNewConnectionsAreAskedToProveTheirSourceUnderLoad(t *testing.T) {
 }
 
 func TestConnectionsThatDoNotSignInAreBounded(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t, func(c *Config) { c.Limits.MaxPendingPerSource = 3 })
 	var silent []*rawClient
 	for range 3 {
@@ -162,6 +165,7 @@ func TestConnectionsThatDoNotSignInAreBounded(t *testing.T) {
 }
 
 func TestPeerThatDoesNotReadIsDropped(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t, func(c *Config) { c.Limits.OutboxBytes = 16 << 10 })
 	ts.client = &quic.Config{InitialStreamReceiveWindow: 1 << 10, MaxStreamReceiveWindow: 1 << 10, EnableDatagrams: true}
 	c := ts.signIn(t, "g", "a", "")
@@ -181,6 +185,7 @@ func TestPeerThatDoesNotReadIsDropped(t *testing.T) {
 }
 
 func TestPeersAndGroupsAreBounded(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t, func(c *Config) {
 		c.Limits.MaxPeers, c.Limits.MaxPeersPerGroup, c.Limits.MaxGroups = 3, 2, 2
 	})
@@ -226,6 +231,7 @@ func series(t testing.TB, g prometheus.Gatherer) map[string]bool {
 }
 
 func TestClientsCannotMakeSeries(t *testing.T) {
+	t.Parallel()
 	reg := prometheus.NewRegistry()
 	ts := startServer(t, func(c *Config) { c.Registerer = reg })
 	before := series(t, reg)

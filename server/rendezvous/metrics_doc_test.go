@@ -9,6 +9,7 @@ import (
 )
 
 func TestEveryMetricIsDocumented(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 )
 
 func TestManyMayStopAServerAtOnce(t *testing.T) {
+	t.Parallel()
 	for range 50_000 {
 		s := &Server{drained: make(chan struct{})}
 		var all sync.WaitGroup

@@ -45,6 +45,7 @@ func mapped(t testing.TB, b []byte) netip.AddrPort {
 }
 
 func TestSTUNAnswersOnEachTransport(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	t.Run("udp", func(t *testing.T) {
 		c := udp(t)
@@ -86,6 +87,7 @@ func TestSTUNAnswersOnEachTransport(t *testing.T) {
 }
 
 func TestSTUNOverTCPClosesOnGarbage(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	c, err := net.Dial("tcp", ts.tcp.Addr().String())
 	if err != nil {
@@ -104,6 +106,7 @@ func TestSTUNOverTCPClosesOnGarbage(t *testing.T) {
 }
 
 func TestSTUNOverTCPBoundsConnections(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t, func(c *Config) { c.Limits.MaxTCPConns = 2 })
 	for i := range 3 {
 		c, err := net.Dial("tcp", ts.tcp.Addr().String())
@@ -134,6 +137,7 @@ func TestSTUNOverTCPBoundsConnections(t *testing.T) {
 }
 
 func TestSTUNRateIsBoundedPerSourceAndSourcesAreForgotten(t *testing.T) {
+	t.Parallel()
 	m, err := newMetrics(prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +175,7 @@ func TestSTUNRateIsBoundedPerSourceAndSourcesAreForgotten(t *testing.T) {
 }
 
 func TestSourceIsAnAddressOrAnIPv6Network(t *testing.T) {
+	t.Parallel()
 	for a, want := range map[string]string{
 		"192.0.2.1": "192.0.2.1/32", "::ffff:192.0.2.1": "192.0.2.1/32", "2001:db8:1:2:3::4": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
 	} {

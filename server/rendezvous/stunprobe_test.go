@@ -46,6 +46,7 @@ func otherSocket(t *testing.T) net.PacketConn {
 }
 
 func TestSTUNAnswersFromTheSocketThatTheRequestNames(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t, func(c *Config) { c.OtherPacketConn = otherSocket(t) })
 	main, alternate, other := ts.Addr(), ts.cfg.AltPacketConn.LocalAddr(), ts.cfg.OtherPacketConn.LocalAddr()
 	for _, tc := range []struct {
@@ -70,6 +71,7 @@ func TestSTUNAnswersFromTheSocketThatTheRequestNames(t *testing.T) {
 }
 
 func TestSTUNAnswersAnotherPortOfTheSameSource(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	c, d := udp(t), udp(t)
 	defer func() { _ = c.Close(); _ = d.Close() }()
@@ -80,6 +82,7 @@ func TestSTUNAnswersAnotherPortOfTheSameSource(t *testing.T) {
 }
 
 func TestSTUNRefusesWhatItCannotDo(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	unknown := append(protocol.AppendBindingRequest(nil, [12]byte{}), 0x7f, 0xff, 0, 0)
 	unknown[3] = 4
@@ -98,6 +101,7 @@ func TestSTUNRefusesWhatItCannotDo(t *testing.T) {
 }
 
 func TestOtherSocketNeedsASpecificAddress(t *testing.T) {
+	t.Parallel()
 	ts := startServer(t)
 	cfg := ts.cfg
 	cfg.Registerer = nil

@@ -24,6 +24,7 @@ import (
 )
 
 func TestPingConnectsAndPrintsJSON(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	l := s.start(s.behind("b", natlab.PortRestricted()), "listen", "--name", "b")
 	l.err.until(t, "listening as b")
@@ -62,6 +63,7 @@ func TestPingConnectsAndPrintsJSON(t *testing.T) {
 }
 
 func TestPingSaysWhyItDidNotConnect(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	p := s.start(s.behind("a", natlab.PortRestricted()), "ping", "nobody", "--json")
 	if code := p.wait(); code != 1 {
@@ -81,6 +83,7 @@ func TestPingSaysWhyItDidNotConnect(t *testing.T) {
 }
 
 func TestConnectCarriesBothDirectionsToTheirEnds(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name         string
 		there, back  int  // bytes
@@ -92,6 +95,7 @@ func TestConnectCarriesBothDirectionsToTheirEnds(t *testing.T) {
 		{"nothing", 0, 0, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			s := newStage(t)
 			l := s.start(s.behind("b", natlab.PortRestricted()), "listen", "--stdio", "--name", "b")
 			l.err.until(t, "listening as b")
@@ -122,6 +126,7 @@ func TestConnectCarriesBothDirectionsToTheirEnds(t *testing.T) {
 }
 
 func TestDataThatMayNotHaveArrivedIsAFailure(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name    string
 		endSlow bool // the listener has not ended its own direction when the line is cut
@@ -176,6 +181,7 @@ func send(t *testing.T, w io.WriteCloser, b []byte) {
 }
 
 func TestConnectToAnEcho(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	l := s.start(s.behind("b", natlab.PortRestricted()), "listen", "--name", "b")
 	l.err.until(t, "listening as b")
@@ -188,6 +194,7 @@ func TestConnectToAnEcho(t *testing.T) {
 }
 
 func TestConnectFailsWhenThePeerIsInterrupted(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	l := s.start(s.behind("b", natlab.PortRestricted()), "listen", "--stdio", "--name", "b")
 	l.err.until(t, "listening as b")
@@ -203,6 +210,7 @@ func TestConnectFailsWhenThePeerIsInterrupted(t *testing.T) {
 }
 
 func TestNetcheckSpeaksPlainly(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	for _, tc := range []struct {
 		nat  natlab.NAT
@@ -317,6 +325,7 @@ func TestVersionAndHelp(t *testing.T) {
 func keyOf(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
 
 func TestPingConnectsInEveryFreshAttempt(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	l := s.start(s.behind("b", natlab.PortRestricted()), "listen", "--name", "b")
 	l.err.until(t, "listening as b")

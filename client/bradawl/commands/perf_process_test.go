@@ -25,6 +25,7 @@ type perfOutput struct {
 }
 
 func TestPerfMeasuresEachDirection(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	l := s.start(s.behind("b", natlab.PortRestricted()), "listen", "--name", "b")
 	l.err.until(t, "listening as b")
@@ -74,6 +75,7 @@ func TestPerfMeasuresEachDirection(t *testing.T) {
 }
 
 func TestPerfSaysWhyThereIsNoResult(t *testing.T) {
+	t.Parallel()
 	s := newStage(t)
 	host := s.behind("a", natlab.PortRestricted())
 	p := s.start(host, "perf", "nobody", "--json")

@@ -1,7 +1,10 @@
 package commands_test
 
 import (
+	"bytes"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 )
 
 func TestASignInThatFailsGetsOneClearLine(t *testing.T) {
+	t.Parallel()
 	server := rendezvoustest.Start(t, nil)
 	other, err := identity.New()
 	must(t, err)
@@ -34,9 +38,14 @@ func TestASignInThatFailsGetsOneClearLine(t *testing.T) {
 		{"unreachable server", away.Secret(), []string{"server_unreachable", "no answer from " + away.Host}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			u, err := protocol.ParseURL(tc.url)
 			must(t, err)
-			code, out, errs := run(t, tc.url, "connect", "b")
+			file := filepath.Join(t.TempDir(), "url")
+			must(t, os.WriteFile(file, []byte(tc.url), 0o600))
+			var outs, said bytes.Buffer
+			code := commands.Main(t.Context(), []string{"connect", "b", "--url-file", file}, strings.NewReader(""), &outs, &said)
+			out, errs := outs.String(), said.String()
 			if code != commands.ExitFailure || out != "" {
 				t.Errorf("exit %d, want %d; stdout %q", code, commands.ExitFailure, out)
 			}
