@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
 	"github.com/bradawl/bradawl/protocol"
 	"github.com/bradawl/bradawl/protocol/identity"
 	"github.com/bradawl/bradawl/protocol/pb"
@@ -31,14 +33,24 @@ type attempt struct {
 	// Both configurations are made as the order comes in, so that no packet waits for them; one is used.
 	dialTLS, listenTLS *tls.Config
 
+	strategy pb.Strategy
+	fire     time.Time
+	sockets  int            // of MANY_SOCKETS
+	target   netip.AddrPort // of their INITs
+	guess    *guesses       // of GUESSED_PORTS and PREDICTED_PORTS
+
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	wake   chan struct{} // holds one
+	// working ends, by rest, as soon as no more INITs are needed.
+	working context.Context
+	rest    context.CancelFunc
+	wake    chan struct{} // holds one
 
 	expecting []netip.AddrPort // guarded by sessions.mu
 
 	mu         sync.Mutex
 	p          *punch
+	out        *outlet // the socket; nil: the client's own, or with MANY_SOCKETS not yet known
 	tids       [][12]byte
 	handshakes int
 	mismatch   error // somebody proved a wrong key
@@ -51,6 +63,11 @@ type attempt struct {
 func (c *Client) newAttempt(s *session, o order, now time.Time) *attempt {
 	a := &attempt{c: c, s: s, n: o.attempt, key: o.key, dialler: o.dialler, mapping: o.mapping, ordered: now, wake: make(chan struct{}, 1)}
 	a.ctx, a.cancel = context.WithCancelCause(c.ctx)
+	a.working, a.rest = context.WithCancel(a.ctx)
+	a.strategy, a.sockets, a.guess = o.strategy, o.sockets, o.guess
+	if a.sockets > 0 {
+		a.target = o.candidates[0].addr
+	}
 	fire := now
 	if o.fireAt != 0 {
 		fire = c.clock.LocalTime(o.fireAt)
@@ -62,7 +79,14 @@ func (c *Client) newAttempt(s *session, o order, now time.Time) *attempt {
 	if start.Before(now) {
 		start = now
 	}
+	a.fire = fire
 	a.p = newPunch(o.dialler, o.candidates, fire, start.Add(o.giveUp))
+	a.p.hush = start.Add(o.quiet)
+	if at := (preparedFor{s.id, o.attempt}); o.strategy == pb.Strategy_FRESH_SOCKET {
+		a.out = c.prepared.take(at)
+	} else if unused := c.prepared.take(at); unused != nil {
+		c.wg.Go(unused.close)
+	}
 	// Without the post-quantum hybrid the ClientHello fits into one packet; one lost packet costs 200 ms here. P-256 is the
 	// quickest of what is left: both sides compute less before the handshake is through.
 	if a.dialler {
@@ -98,7 +122,7 @@ func (a *attempt) admitHandshake() bool {
 // step sends the INITs that are due and dials if it is time to. Any goroutine may call it.
 func (a *attempt) step(now time.Time) {
 	a.mu.Lock()
-	if a.over {
+	if a.over || a.socketless() {
 		a.mu.Unlock()
 		return
 	}
@@ -139,8 +163,37 @@ func (a *attempt) writeInits(inits []outInit) {
 		if err != nil {
 			return // the name was checked at sign-in
 		}
-		a.c.write(b, i.to)
+		a.write(b, i.to)
 		a.c.emit(Event{Kind: EventInitOut, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: i.to})
+	}
+}
+
+// socketless tells whether it is not yet known which of many sockets is the attempt's. The lock is held.
+func (a *attempt) socketless() bool { return a.sockets > 0 && a.out == nil }
+
+// transport returns what the attempt sends and dials by.
+func (a *attempt) transport() *quic.Transport {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.out != nil {
+		return a.out.transport
+	}
+	return a.c.transport
+}
+
+// write sends one packet that is not QUIC's. A failure is as good as a lost packet.
+func (a *attempt) write(b []byte, to netip.AddrPort) { _, _ = a.transport().WriteTo(b, udpAddr(to)) }
+
+// release closes the attempt's own socket unless a connection uses it.
+func (a *attempt) release() {
+	a.mu.Lock()
+	out := a.out
+	if a.conn != nil {
+		out = nil
+	}
+	a.mu.Unlock()
+	if out != nil {
+		out.close()
 	}
 }
 
@@ -153,7 +206,7 @@ func (a *attempt) poke() {
 }
 
 // heard takes an INIT that names this session.
-func (a *attempt) heard(now time.Time, from netip.AddrPort, r protocol.Request) {
+func (a *attempt) heard(now time.Time, from netip.AddrPort, r protocol.Request, by *quic.Transport) {
 	if r.From != a.s.peer.Name || r.Verify(a.key) != nil {
 		return
 	}
@@ -175,7 +228,7 @@ func (a *attempt) heard(now time.Time, from netip.AddrPort, r protocol.Request) 
 		a.c.sessions.expectAlso(a, from)
 	}
 	if b, err := protocol.AppendBindingResponse(nil, r.TransactionID, from, &a.key); err == nil {
-		a.c.write(b, from)
+		_, _ = by.WriteTo(b, udpAddr(from))
 	}
 	a.sendInits(also)
 	a.c.emit(Event{Kind: EventInitIn, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: from})
@@ -205,14 +258,30 @@ func (a *attempt) response(now time.Time, from netip.AddrPort, r protocol.Respon
 
 // run paces the attempt until it is over, and waits for what follows a failed one.
 func (a *attempt) run() {
+	defer a.release()
 	defer a.cancel(nil)
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer a.rest()
+	switch {
+	case a.sockets > 0:
+		workers.Go(a.runMany)
+	case a.guess != nil:
+		workers.Go(a.sendGuesses)
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		now := time.Now()
 		a.step(now)
 		a.mu.Lock()
-		over, err, conn, next, deadline := a.over, a.err, a.conn, a.p.next(), a.p.deadline
+		over, err, conn, next, deadline := a.over, a.err, a.conn, a.p.next(), a.p.ends()
+		if a.handshakes > 0 {
+			deadline = a.p.deadline // somebody has come in
+		}
+		if a.socketless() {
+			next = deadline
+		}
 		fires := a.p.firstOut.IsZero() && next.Equal(a.p.fire)
 		a.mu.Unlock()
 		switch {
@@ -247,7 +316,8 @@ func (a *attempt) run() {
 
 // failure describes an attempt that ran out of time.
 func (a *attempt) failure() *Error {
-	varies := a.c.mappingVaries() || a.mapping == pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT
+	varies := a.c.mappingVaries() || a.mapping == pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT ||
+		a.mapping == pb.MappingBehavior_MAPPING_ADDRESS_DEPENDENT
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	e := &Error{Op: "connect", Peer: a.s.peer.Name, Reason: a.p.failure(varies)}
@@ -266,6 +336,7 @@ func (a *attempt) fail(err *Error) {
 		return
 	}
 	a.over, a.err = true, err
+	a.rest()
 	tids := a.tids
 	a.mu.Unlock()
 	a.c.sessions.forget(tids...)
@@ -283,6 +354,7 @@ func (a *attempt) succeed() {
 		return
 	}
 	a.over = true
+	a.rest()
 	a.conn.noteSkew(a.p)
 	tids := a.tids
 	a.mu.Unlock()
@@ -304,6 +376,7 @@ func (a *attempt) abort(cause error) bool {
 		return false
 	}
 	a.over = true
+	a.rest()
 	if a.err == nil {
 		a.err = &Error{Op: "connect", Peer: a.s.peer.Name, Reason: protocol.ReasonCanceled, Err: cause}
 	}

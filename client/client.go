@@ -38,6 +38,9 @@ type Client struct {
 
 	sessions *sessions
 	accepted *queue[*Conn]
+	prepared prepared
+	further  socketBudget
+	guessing chan struct{} // held by the attempt that guesses ports
 
 	mu       sync.Mutex
 	closed   bool
@@ -79,6 +82,8 @@ func SignIn(ctx context.Context, cfg Config) (*Client, error) {
 		peerQUIC: peerQUICConfig(set),
 		sessions: newSessions(),
 		accepted: newQueue[*Conn](maxUnaccepted),
+		prepared: prepared{ready: make(map[preparedFor]*readyOutlet)},
+		guessing: make(chan struct{}, 1),
 		closing:  make(chan struct{}),
 		requests: make(map[uint64]request),
 		groups:   make(map[string]*Group),
@@ -113,11 +118,11 @@ func (c *Client) start(ctx context.Context) error {
 	}
 	c.bound = boundTo(c.pc)
 	c.hosts = hostAddrs(c.cfg, c.bound)
-	if err := c.listen(); err != nil {
+	if c.transport, c.listener, err = c.transportOn(c.pc); err != nil {
 		return &Error{Op: "sign in", Detail: "cannot use the UDP socket", Err: err}
 	}
-	c.wg.Go(c.readPackets)
-	c.wg.Go(c.acceptPeers)
+	c.wg.Go(func() { c.readPackets(c.ctx, c.transport) })
+	c.wg.Go(func() { c.acceptPeers(c.ctx, c.listener) })
 	ctl, err := c.signIn(ctx, server, c.cfg.SignInTimeout)
 	if err != nil {
 		return err
@@ -224,12 +229,13 @@ func (c *Client) newConn(a *attempt, qc *quic.Conn, pr *proof, began, now time.T
 	if ask, ok := a.s.waiter().(*connectRequest); ok {
 		started = ask.started
 	}
-	conn := &Conn{c: c, qc: qc, peer: a.s.peer, collective: a.s.collective, session: a.s, proof: pr}
+	conn := &Conn{c: c, qc: qc, peer: a.s.peer, collective: a.s.collective, session: a.s, proof: pr, out: a.out}
 	conn.info = ConnInfo{
 		SessionID:         a.s.id,
 		Replaces:          a.s.replaces,
 		Dialler:           a.dialler,
 		Path:              pathName(a.p.kind(remote)),
+		Strategy:          strategyName(a.strategy),
 		Local:             local,
 		Remote:            remote,
 		Attempts:          a.n,
@@ -258,6 +264,9 @@ func (c *Client) connEnded(conn *Conn, err error) {
 	c.mu.Unlock()
 	c.accepted.take(func(q *Conn) bool { return q == conn })
 	c.sessions.connEnded(conn.session, conn)
+	if conn.out != nil {
+		c.wg.Go(conn.out.closeLater)
+	}
 	c.emit(Event{Kind: EventPeerLost, Session: conn.info.SessionID, Peer: conn.peer.Name, Addr: conn.info.Remote, Err: err})
 	if g != nil {
 		g.ended(conn, err)

@@ -31,10 +31,12 @@ type Config struct {
 	// it. Nil: a socket of its own, on a port that the system chooses, of the
 	// address family of the server.
 	PacketConn net.PacketConn
-	// ListenPacket opens further UDP sockets on the network of PacketConn, for
-	// the discovery of the NAT's behaviour; each is closed after its test. Nil:
-	// sockets like the client's own or, if PacketConn is set, none, and what
-	// needs them is not found out.
+	// ListenPacket opens further UDP sockets on the network of PacketConn: for
+	// the discovery of the NAT's behaviour, each for one test, and for
+	// connections that a NAT lets through no other way, up to 256 for a second
+	// and one for each connection made so. Nil: sockets like the client's own
+	// or, if PacketConn is set, none, and what needs them is not found out or
+	// fails.
 	ListenPacket func() (net.PacketConn, error)
 	// HostAddrs are the addresses at which hosts of the same local network
 	// reach PacketConn; they are offered only to peers behind the same public

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,6 +51,7 @@ type Conn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	proof  *proof
+	out    *outlet // the socket that is the connection's alone; nil: the client's
 
 	mu       sync.Mutex
 	info     ConnInfo
@@ -67,6 +69,9 @@ type ConnInfo struct {
 	// Path is the type of the peer's address, in the words of RFC 8445:
 	// "host", "server_reflexive", "peer_reflexive" or "relayed".
 	Path string
+	// Strategy is what this side did to get through: "plain", "fresh_socket",
+	// "many_sockets", "guessed_ports" or "predicted_ports".
+	Strategy string
 	// Local and Remote are the addresses in use, as seen from here.
 	Local, Remote netip.AddrPort
 	// Attempts is how many attempts the session took.
@@ -265,3 +270,6 @@ func pathName(t pb.Candidate_Type) string {
 	}
 	return "unknown"
 }
+
+// strategyName is the word of a strategy.
+func strategyName(s pb.Strategy) string { return strings.ToLower(s.String()) }

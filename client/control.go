@@ -231,6 +231,8 @@ func (ctl *control) read() {
 			ctl.c.handleRefused(b.Refused)
 		case *pb.ServerMessage_Peers:
 			ctl.c.handlePeers(b.Peers)
+		case *pb.ServerMessage_Prepare:
+			ctl.c.handlePrepare(ctl, b.Prepare)
 		case *pb.ServerMessage_Drain:
 			select {
 			case ctl.drain <- time.Duration(b.Drain.GetReconnectAfterNs()):

@@ -151,5 +151,5 @@ func (c *Client) learnNAT(ctl *control, r natResult) {
 	c.nat = r
 	c.mu.Unlock()
 	ctl.send(&pb.ClientMessage{Body: &pb.ClientMessage_NatReport{NatReport: &pb.NatReport{
-		Mapping: r.mapping.pb(), PortPreserved: r.kept, Filtering: r.filtering.pb()}}})
+		Mapping: r.mapping.pb(), PortPreserved: r.kept, Filtering: r.filtering.pb(), PortsInSequence: r.sequence}}})
 }

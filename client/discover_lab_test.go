@@ -211,7 +211,7 @@ func TestDiscoverSaysWhatItCouldNotTest(t *testing.T) {
 	w := newSurveyor(t, false)
 	w.Stop()
 	w.Server = startWithOther(t, w, nil)
-	c := w.client(w.behind("a", natlab.PortRestricted()), "a") // no second port, no further sockets
+	c := w.client(w.behind("a", natlab.PortRestricted()), "a", func(c *client.Config) { c.ListenPacket = nil }) // no second port either
 	r, err := c.Discover(within(t, 10*time.Second), client.DiscoverOptions{LifetimeBudget: time.Minute})
 	must(t, err)
 	for i, want := range client.Tests() {

@@ -14,7 +14,7 @@ import (
 func (a *attempt) dial(to netip.AddrPort) {
 	began := time.Now()
 	a.c.emit(Event{Kind: EventDial, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: to})
-	qc, err := a.c.transport.Dial(a.ctx, udpAddr(to), a.dialTLS, a.c.peerQUIC)
+	qc, err := a.transport().Dial(a.ctx, udpAddr(to), a.dialTLS, a.c.peerQUIC)
 	if err == nil {
 		a.connected(qc, began, nil)
 		return
@@ -62,6 +62,7 @@ func (a *attempt) connected(qc *quic.Conn, began time.Time, pr *proof) *Conn {
 		pr = newProof(qc, a.key, true)
 		pr.open() // before anybody else can open a stream
 	}
+	a.rest()
 	a.p.connected()
 	a.handshake = now
 	conn := a.c.newConn(a, qc, pr, began, now)

@@ -24,6 +24,9 @@ const (
 	EventDraining EventKind = "draining"
 	// EventNAT: the NAT's behaviour became known. Detail is RFC 4787's word, Addr the mapped address.
 	EventNAT EventKind = "nat"
+	// EventFiltering: the looking at the NAT after a sign-in is over. Detail is how it filters in RFC 4787's words, or
+	// "unknown", Addr the mapped address.
+	EventFiltering EventKind = "filtering"
 	// EventOrder: the rendezvous ordered an attempt. Session, Peer, Attempt; Delay is the time until it fires.
 	EventOrder EventKind = "order"
 	// EventInitOut: an INIT went out. Session, Peer, Attempt, Addr.

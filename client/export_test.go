@@ -2,9 +2,11 @@ package client
 
 import (
 	"net"
+	"net/netip"
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/bradawl/bradawl/protocol"
 	"github.com/bradawl/bradawl/protocol/identity"
 	"github.com/bradawl/bradawl/protocol/pb"
 )
@@ -38,4 +40,19 @@ func ReceiveCoalesced(pc net.PacketConn) net.PacketConn { return receiveCoalesce
 // BreakProtocol makes c send what a signed-in client must not.
 func BreakProtocol(c *Client) {
 	c.send(&pb.ClientMessage{Body: &pb.ClientMessage_SignIn{SignIn: &pb.SignIn{}}})
+}
+
+// FurtherSockets counts the sockets that c holds beside its own.
+func FurtherSockets(c *Client) int { return int(c.further.used.Load()) }
+
+// Observed is where the rendezvous sees c.
+func Observed(c *Client) netip.AddrPort {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.observed
+}
+
+// SendBetween sends a packet that means nothing from c's socket.
+func SendBetween(c *Client, to netip.AddrPort) {
+	c.write(protocol.AppendBindingRequest(nil, newTransaction()), to)
 }

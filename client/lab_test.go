@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -33,6 +34,12 @@ func newWorld(t testing.TB, tune ...func(*rendezvous.Config)) *world {
 	lab, err := natlab.New(natlab.Config{})
 	must(t, err)
 	t.Cleanup(func() { must(t, lab.Close()) })
+	return worldIn(t, lab, tune...)
+}
+
+// worldIn adds a rendezvous to a lab.
+func worldIn(t testing.TB, lab *natlab.Lab, tune ...func(*rendezvous.Config)) *world {
+	t.Helper()
 	host, err := lab.AddHost("rendezvous")
 	must(t, err)
 	return &world{Server: rendezvoustest.Start(t, host, tune...), t: t, lab: lab}
@@ -61,7 +68,8 @@ func (w *world) config(h *natlab.Host, name string) client.Config {
 	w.t.Helper()
 	pc, err := h.ListenUDP(netip.AddrPort{})
 	must(w.t, err)
-	return client.Config{URL: w.URL(), Group: testGroup, Name: name, PacketConn: pc, DialTCP: h.DialContext}
+	return client.Config{URL: w.URL(), Group: testGroup, Name: name, PacketConn: pc, DialTCP: h.DialContext,
+		ListenPacket: func() (net.PacketConn, error) { return h.ListenUDP(netip.AddrPort{}) }}
 }
 
 // client signs a peer in and waits until its NAT is known. It is closed with the test.

@@ -56,10 +56,11 @@ func TestAStalledHandshakeHoldsUpNobodyAndTheProofBeginsEarly(t *testing.T) {
 	c := &Client{sessions: newSessions(), clock: clocksync.New(0), identity: own, pc: pc, cfg: set, peerQUIC: peerQUICConfig(set),
 		accepted: newQueue[*Conn](0), conns: make(map[*Conn]struct{})}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	if err := c.listen(); err != nil {
+	c.prepared.ready = make(map[preparedFor]*readyOutlet)
+	if c.transport, c.listener, err = c.transportOn(c.pc); err != nil {
 		t.Fatal(err)
 	}
-	c.wg.Go(c.acceptPeers)
+	c.wg.Go(func() { c.acceptPeers(c.ctx, c.listener) })
 	defer func() {
 		c.cancel(nil)
 		_ = c.listener.Close()

@@ -66,7 +66,11 @@ type natResult struct {
 	filtering Filtering
 	mapped    [3]netip.AddrPort // by the main port, the alternate one and the other address; invalid: no answer
 	kept      bool              // the source port
+	sequence  bool              // one socket's ports for different destinations are close to one another
 }
+
+// sequenceGap is how far apart two ports may be and still count as given out one after the other.
+const sequenceGap = 8
 
 // judge compares what the sockets of the server saw with the own addresses.
 func judge(mapped [3]netip.AddrPort, hosts []netip.AddrPort, bound uint16) natResult {
@@ -83,6 +87,8 @@ func judge(mapped [3]netip.AddrPort, hosts []netip.AddrPort, bound uint16) natRe
 	case !main.IsValid():
 	case port.IsValid() && port != main:
 		r.mapping = MappingAddressAndPortDependent
+		gap := int(port.Port()) - int(main.Port())
+		r.sequence = port.Addr() == main.Addr() && gap >= -sequenceGap && gap <= sequenceGap
 	case address.IsValid() && address == main:
 		r.mapping = MappingEndpointIndependent
 	case address.IsValid() && port.IsValid():
@@ -115,8 +121,7 @@ func (c *Client) binding(ctx context.Context, server netip.AddrPort) netip.AddrP
 	var tids [][12]byte
 	defer func() { c.sessions.forget(tids...) }()
 	for _, wait := range stunRetries() {
-		var tid [12]byte
-		_, _ = rand.Read(tid[:]) // does not fail
+		tid := newTransaction()
 		tids = append(tids, tid)
 		c.sessions.sent(tid, p)
 		c.write(protocol.AppendBindingRequest(nil, tid), server)
@@ -162,14 +167,24 @@ func (c *Client) discoverNAT(ctl *control) {
 	c.emit(Event{Kind: EventNAT, Addr: addr, Detail: string(r.mapping)})
 	report := NetReport{Filtering: FilteringUnknown}
 	newDiscovery(c, ctl, r, 0, &report).findFiltering(ctx)
-	if r.filtering = report.Filtering; r.filtering != FilteringUnknown && ctx.Err() == nil {
+	if ctx.Err() != nil {
+		return
+	}
+	if r.filtering = report.Filtering; r.filtering != FilteringUnknown {
 		c.learnNAT(ctl, r)
 	}
+	c.emit(Event{Kind: EventFiltering, Addr: addr, Detail: string(report.Filtering)})
 }
 
 // mappingVaries tells whether our own NAT maps each destination anew.
 func (c *Client) mappingVaries() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.nat.mapping == MappingAddressAndPortDependent
+	return c.nat.mapping == MappingAddressAndPortDependent || c.nat.mapping == MappingAddressDependent
+}
+
+// newTransaction returns a random transaction id.
+func newTransaction() (tid [12]byte) {
+	_, _ = rand.Read(tid[:]) // does not fail
+	return tid
 }

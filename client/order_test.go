@@ -1,6 +1,7 @@
 package client
 
 import (
+	"net/netip"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -40,6 +41,60 @@ func TestOrdersThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 }
 
+func TestOrdersCannotMakeAPeerExceedItsBounds(t *testing.T) {
+	s := goodOrder()
+	s.Strategy, s.Sockets = pb.Strategy_MANY_SOCKETS, 1<<31
+	if o, err := parseOrder(s); err != nil || o.sockets != protocol.MaxSockets {
+		t.Errorf("%d sockets, %v", o.sockets, err)
+	}
+	s.Candidates = nil
+	if _, err := parseOrder(s); err == nil {
+		t.Error("many sockets towards nobody")
+	}
+	for name, tc := range map[string]struct {
+		strategy pb.Strategy
+		guess    *pb.Guess
+		want     int // ports at most
+	}{
+		"random":               {pb.Strategy_GUESSED_PORTS, &pb.Guess{Ports: 1 << 31, PerSecond: 1 << 31}, protocol.MaxGuesses},
+		"a narrow range":       {pb.Strategy_GUESSED_PORTS, &pb.Guess{Ports: 99, Lowest: 5000, Highest: 5009}, 10},
+		"services":             {pb.Strategy_GUESSED_PORTS, &pb.Guess{Ports: 2000, Lowest: 1, Highest: 1033}, 10},
+		"an inverted range":    {pb.Strategy_GUESSED_PORTS, &pb.Guess{Ports: 9, Lowest: 6000, Highest: 5000}, 0},
+		"above all":            {pb.Strategy_GUESSED_PORTS, &pb.Guess{Ports: 99, Lowest: 1 << 31}, 0},
+		"nothing":              {pb.Strategy_GUESSED_PORTS, nil, 0},
+		"predicted":            {pb.Strategy_PREDICTED_PORTS, &pb.Guess{Ports: 1 << 31, First: 2000, Step: 1}, protocol.MaxGuesses},
+		"predicted, too high":  {pb.Strategy_PREDICTED_PORTS, &pb.Guess{Ports: 100, First: 65530, Step: 2}, 3},
+		"predicted, services":  {pb.Strategy_PREDICTED_PORTS, &pb.Guess{Ports: 100, First: 1030, Step: -3}, 3},
+		"predicted, no step":   {pb.Strategy_PREDICTED_PORTS, &pb.Guess{Ports: 100, First: 2000}, 0},
+		"predicted, huge step": {pb.Strategy_PREDICTED_PORTS, &pb.Guess{Ports: 100, First: 2000, Step: -1 << 31}, 1},
+	} {
+		s := goodOrder()
+		s.Strategy, s.Guess = tc.strategy, tc.guess
+		o, err := parseOrder(s)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		ports := o.guess.ports()
+		if len(ports) != tc.want || o.guess.rate < 1 || o.guess.rate > protocol.MaxGuessesPerSecond || o.guess.at != netip.AddrFrom4([4]byte{192, 0, 2, 1}) {
+			t.Errorf("%s: %d ports of %s at %d per second, want %d", name, len(ports), o.guess.at, o.guess.rate, tc.want)
+		}
+		seen := make(map[uint16]bool)
+		for _, p := range ports {
+			if p < protocol.LowestGuess || seen[p] {
+				t.Errorf("%s: port %d is too low or drawn twice", name, p)
+			}
+			seen[p] = true
+		}
+	}
+	// A host candidate is what the peer claims, not what the server observed.
+	s = goodOrder()
+	s.Strategy, s.Guess = pb.Strategy_GUESSED_PORTS, &pb.Guess{Ports: 9, PerSecond: 9}
+	s.Candidates[0].Type = pb.Candidate_HOST
+	if _, err := parseOrder(s); err == nil {
+		t.Error("ports of an address that nobody observed are guessed")
+	}
+}
+
 func TestOrdersCannotAimINITsAtImpossibleAddresses(t *testing.T) {
 	s := goodOrder()
 	for _, ip := range [][]byte{{224, 0, 0, 1}, {0, 0, 0, 0}, {1, 2, 3}, nil} {
@@ -70,6 +125,9 @@ func FuzzOrder(f *testing.F) {
 			return
 		}
 		if len(o.candidates) > protocol.MaxCandidates || o.giveUp < minGiveUp || o.giveUp > maxGiveUp || o.attempt == 0 {
+			t.Errorf("accepted %+v", o)
+		}
+		if o.sockets > protocol.MaxSockets || o.quiet > o.giveUp || o.guess != nil && len(o.guess.ports()) > protocol.MaxGuesses {
 			t.Errorf("accepted %+v", o)
 		}
 	})

@@ -1,28 +1,31 @@
 package client
 
 import (
+	"context"
 	"net/netip"
 	"time"
+
+	"github.com/quic-go/quic-go"
 
 	"github.com/bradawl/bradawl/protocol"
 )
 
 // readPackets takes everything off the socket that is not QUIC. quic-go queues
 // only 32 such packets, so nothing here waits.
-func (c *Client) readPackets() {
+func (c *Client) readPackets(ctx context.Context, t *quic.Transport) {
 	buf := make([]byte, protocol.MaxSTUN+1)
 	for {
-		n, from, err := c.transport.ReadNonQUICPacket(c.ctx, buf)
+		n, from, err := t.ReadNonQUICPacket(ctx, buf)
 		if err != nil {
 			return
 		}
-		c.packet(time.Now(), buf[:n], addrPort(from))
+		c.packet(time.Now(), buf[:n], addrPort(from), t)
 	}
 }
 
 // packet handles one packet of unknown origin. Nothing is kept or answered
 // unless it belongs to a session, proven by its key, or answers a request of ours.
-func (c *Client) packet(now time.Time, b []byte, from netip.AddrPort) {
+func (c *Client) packet(now time.Time, b []byte, from netip.AddrPort, t *quic.Transport) {
 	if !protocol.IsSTUN(b) || !from.IsValid() {
 		return
 	}
@@ -37,6 +40,6 @@ func (c *Client) packet(now time.Time, b []byte, from netip.AddrPort) {
 		return
 	}
 	if a := c.sessions.attempt(r.Session); a != nil {
-		a.heard(now, from, r)
+		a.heard(now, from, r, t)
 	}
 }

@@ -56,7 +56,7 @@ func FuzzPacket(f *testing.F) {
 	add(protocol.AppendBindingResponse(nil, [12]byte{9}, self, &o.key))
 	add(protocol.AppendBindingRequest(nil, [12]byte{4}), nil)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c.packet(time.Now(), b, netip.AddrPortFrom(self.Addr(), 9))
+		c.packet(time.Now(), b, netip.AddrPortFrom(self.Addr(), 9), c.transport)
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if len(a.p.paths) > 1+protocol.MaxPeerReflexive || len(a.p.seen) > maxSeen {
@@ -94,7 +94,7 @@ func TestOwnINITSentBackIsNotTaken(t *testing.T) {
 		before := a.p.initsIn
 		a.dialler = false // so that nothing is dialled
 		a.p.dialler = false
-		c.packet(time.Now(), b, netip.AddrPortFrom(boundTo(pc).Addr(), 9))
+		c.packet(time.Now(), b, netip.AddrPortFrom(boundTo(pc).Addr(), 9), c.transport)
 		if got := a.p.initsIn - before; got != want {
 			t.Errorf("an INIT from %q counted %d times, want %d", name, got, want)
 		}

@@ -68,6 +68,7 @@ type punch struct {
 	dialler  bool
 	fire     time.Time
 	deadline time.Time
+	hush     time.Time // when the attempt ends if nothing has come in
 	paths    []*path
 	reflex   int
 	seen     map[[12]byte]netip.AddrPort
@@ -79,7 +80,7 @@ type punch struct {
 }
 
 func newPunch(dialler bool, candidates []candidate, fire, deadline time.Time) *punch {
-	p := &punch{dialler: dialler, fire: fire, deadline: deadline, seen: make(map[[12]byte]netip.AddrPort)}
+	p := &punch{dialler: dialler, fire: fire, deadline: deadline, hush: deadline, seen: make(map[[12]byte]netip.AddrPort)}
 	for _, c := range candidates {
 		if len(p.paths) == protocol.MaxCandidates {
 			break
@@ -339,7 +340,7 @@ func (p *punch) connected() { p.quiet = true }
 // next returns when to ask inits and dial again. It may be in the past: what is
 // overdue on one path may have to wait for another one.
 func (p *punch) next() time.Time {
-	at := p.deadline
+	at := p.ends()
 	if p.quiet {
 		return at
 	}
@@ -352,6 +353,32 @@ func (p *punch) next() time.Time {
 		}
 	}
 	return at
+}
+
+// ends returns when the attempt is over if nothing more happens.
+func (p *punch) ends() time.Time {
+	for _, c := range p.paths {
+		if c.open() {
+			return p.deadline
+		}
+	}
+	return p.hush
+}
+
+// alsoSent counts INITs that were not due to inits.
+func (p *punch) alsoSent(now time.Time, n int) {
+	p.initsOut += uint32(n)
+	if p.firstOut.IsZero() && n > 0 {
+		p.firstOut = now
+	}
+}
+
+// openedBy notes that an INIT from another socket, which is the attempt's own from now on, was answered.
+func (p *punch) openedBy(now time.Time, from netip.AddrPort, rtt time.Duration) {
+	if c := p.find(from); c != nil {
+		c.answered, c.rtt, c.due = true, rtt, time.Time{}
+		p.opened(c, now)
+	}
 }
 
 // expects tells whether an Initial from that address may belong to this attempt.

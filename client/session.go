@@ -56,6 +56,10 @@ type order struct {
 	dialler    bool
 	fireAt     int64
 	giveUp     time.Duration
+	quiet      time.Duration // 0: as giveUp
+	strategy   pb.Strategy
+	sockets    int
+	guess      *guesses
 	request    uint64
 	collective string
 	replaces   protocol.SessionID // zero: none
@@ -91,9 +95,26 @@ func parseOrder(m *pb.Session) (o order, err error) {
 		}
 		o.candidates = append(o.candidates, candidate{addr, c.GetType()})
 	}
+	switch o.strategy = m.GetStrategy(); o.strategy {
+	case pb.Strategy_MANY_SOCKETS:
+		if o.sockets = int(min(m.GetSockets(), protocol.MaxSockets)); o.sockets == 0 || len(o.candidates) == 0 {
+			return o, errors.New("order for many sockets without their number or without a candidate")
+		}
+	case pb.Strategy_GUESSED_PORTS, pb.Strategy_PREDICTED_PORTS:
+		if o.guess, err = parseGuess(m, o.candidates); err != nil {
+			return o, err
+		}
+	case pb.Strategy_FRESH_SOCKET:
+	default: // or one of a later version: the other side may get through by itself
+		o.strategy = pb.Strategy_PLAIN
+	}
 	o.mapping = m.GetPeer().GetMapping()
 	o.fireAt = m.GetFireTimeNs()
 	o.giveUp = min(max(time.Duration(m.GetGiveUpNs()), minGiveUp), maxGiveUp)
+	o.quiet = o.giveUp
+	if q := time.Duration(m.GetQuietNs()); q > 0 {
+		o.quiet = min(max(q, minGiveUp), o.giveUp)
+	}
 	o.request = m.GetRequestId()
 	o.collective = m.GetCollective()
 	if r := m.GetReplaces(); len(r) > 0 {

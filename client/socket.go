@@ -135,21 +135,20 @@ func peerQUICConfig(cfg settings) *quic.Config {
 	}
 }
 
-// listen starts the transport and the one listener for peers.
-func (c *Client) listen() error {
-	c.transport = &quic.Transport{
-		Conn:                             receiveCoalesced(c.pc),
+// transportOn starts a transport on a socket, and its one listener for peers.
+func (c *Client) transportOn(pc net.PacketConn) (*quic.Transport, *quic.EarlyListener, error) {
+	t := &quic.Transport{
+		Conn:                             receiveCoalesced(pc),
 		ConnectionIDLength:               8,
 		DisableVersionNegotiationPackets: true, // strangers get nothing to reflect
 		ConnContext:                      c.admit,
 	}
-	var err error
-	c.listener, err = c.transport.ListenEarly(&tls.Config{
+	l, err := t.ListenEarly(&tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		NextProtos:         []string{protocol.ALPNPeer},
 		GetConfigForClient: c.peerTLS,
 	}, c.peerQUIC)
-	return err
+	return t, l, err
 }
 
 // arrival is the context value of a connection that came in: the attempt that
@@ -180,9 +179,9 @@ func (c *Client) peerTLS(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 }
 
 // acceptPeers takes in the connections that peers dial, in their first flight.
-func (c *Client) acceptPeers() {
+func (c *Client) acceptPeers(ctx context.Context, l *quic.EarlyListener) {
 	for {
-		qc, err := c.listener.Accept(c.ctx)
+		qc, err := l.Accept(ctx)
 		if err != nil {
 			return
 		}

@@ -37,6 +37,15 @@ const (
 	MaxCandidates = 12
 	// MaxPeerReflexive bounds the peer-reflexive candidates (RFC 8445 section 7.3.1.3) that a peer tries in one session.
 	MaxPeerReflexive = 4
+
+	// MaxSockets bounds the sockets that one order makes a peer open.
+	MaxSockets = 256
+	// MaxGuesses bounds the ports that one order makes a peer try.
+	MaxGuesses = 2048
+	// MaxGuessesPerSecond bounds the INITs to guessed ports that a peer sends, all its sessions together.
+	MaxGuessesPerSecond = 4000
+	// LowestGuess is the lowest port that is guessed: below it are services.
+	LowestGuess = 1024
 )
 
 // DefaultWindow is how far apart the first INITs of two peers may be sent

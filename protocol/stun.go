@@ -41,6 +41,8 @@ type Response struct {
 	TransactionID [12]byte
 	// Mapped is the XOR-MAPPED-ADDRESS: the address from which the request came.
 	Mapped netip.AddrPort
+	// Witness is the server's word for that address; nil if the response has none.
+	Witness []byte
 
 	message *stun.Message
 }
@@ -91,11 +93,11 @@ func ParseBindingResponse(b []byte) (Response, error) {
 	if !ok || mapped.Port <= 0 || mapped.Port > 65535 {
 		return Response{}, fmt.Errorf("%w: no usable XOR-MAPPED-ADDRESS", ErrNotBinding)
 	}
-	return Response{
-		TransactionID: m.TransactionID,
-		Mapped:        netip.AddrPortFrom(ip.Unmap(), uint16(mapped.Port)),
-		message:       m,
-	}, nil
+	r := Response{TransactionID: m.TransactionID, Mapped: netip.AddrPortFrom(ip.Unmap(), uint16(mapped.Port)), message: m}
+	if w, err := m.Get(attrWitness); err == nil && len(w) == WitnessLen {
+		r.Witness = w
+	}
+	return r, nil
 }
 
 // Verify checks MESSAGE-INTEGRITY under the session's key; the error is ErrIntegrity.

@@ -38,6 +38,8 @@ type Probe struct {
 	// Size is how long the message is to be, in bytes, filled up by PADDING; rounded down to a multiple of 4. 0, or less
 	// than what the message needs anyway: no PADDING. At most [MaxPaddedSTUN].
 	Size int
+	// Witness asks for the server's word that somebody receives at the mapped address: see [WitnessSecret].
+	Witness bool
 	// Unknown holds up to four types of comprehension-required attributes that this package does not know. A server
 	// answers 420 then. Set by [ParseProbe] only.
 	Unknown []uint16
@@ -61,6 +63,8 @@ func ParseProbe(b []byte) (Probe, error) {
 			p.ChangeIP, p.ChangePort = flags&changeIP != 0, flags&changePort != 0
 		case stun.AttrResponsePort:
 			p.ResponsePort = binary.BigEndian.Uint16(a.Value)
+		case attrWitness:
+			p.Witness = len(a.Value) == WitnessLen
 		case stun.AttrPadding, stun.AttrUsername, stun.AttrMessageIntegrity, stun.AttrXORMappedAddress:
 		default:
 			if a.Type.Required() && len(p.Unknown) < maxUnknown {
@@ -93,6 +97,10 @@ func AppendProbe(dst []byte, p Probe) ([]byte, error) {
 		attrs = append(attrs, stun.RawAttribute{Type: stun.AttrResponsePort,
 			Value: append(binary.BigEndian.AppendUint16(nil, p.ResponsePort), 0, 0)})
 		size += 4 + responsePortLen
+	}
+	if p.Witness {
+		attrs = append(attrs, stun.RawAttribute{Type: attrWitness, Value: make([]byte, WitnessLen)})
+		size += 4 + WitnessLen
 	}
 	if room := (p.Size - size) &^ 3; room >= 4 {
 		attrs = append(attrs, stun.RawAttribute{Type: stun.AttrPadding, Value: make([]byte, room-4)})

@@ -138,6 +138,67 @@ func (FilteringBehavior) EnumDescriptor() ([]byte, []int) {
 	return file_protocol_control_proto_rawDescGZIP(), []int{1}
 }
 
+// Strategy is what one side does in an attempt.
+type Strategy int32
+
+const (
+	// INITs from its one socket to all candidates.
+	Strategy_PLAIN Strategy = 0
+	// The same from the socket that Prepare asked for.
+	Strategy_FRESH_SOCKET Strategy = 1
+	// INITs from many sockets of its own to the first candidate; the first one that is answered is the path.
+	Strategy_MANY_SOCKETS Strategy = 2
+	// INITs to random ports of the first server-reflexive candidate's address.
+	Strategy_GUESSED_PORTS Strategy = 3
+	// INITs to a sequence of ports of that address.
+	Strategy_PREDICTED_PORTS Strategy = 4
+)
+
+// Enum value maps for Strategy.
+var (
+	Strategy_name = map[int32]string{
+		0: "PLAIN",
+		1: "FRESH_SOCKET",
+		2: "MANY_SOCKETS",
+		3: "GUESSED_PORTS",
+		4: "PREDICTED_PORTS",
+	}
+	Strategy_value = map[string]int32{
+		"PLAIN":           0,
+		"FRESH_SOCKET":    1,
+		"MANY_SOCKETS":    2,
+		"GUESSED_PORTS":   3,
+		"PREDICTED_PORTS": 4,
+	}
+)
+
+func (x Strategy) Enum() *Strategy {
+	p := new(Strategy)
+	*p = x
+	return p
+}
+
+func (x Strategy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Strategy) Descriptor() protoreflect.EnumDescriptor {
+	return file_protocol_control_proto_enumTypes[2].Descriptor()
+}
+
+func (Strategy) Type() protoreflect.EnumType {
+	return &file_protocol_control_proto_enumTypes[2]
+}
+
+func (x Strategy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Strategy.Descriptor instead.
+func (Strategy) EnumDescriptor() ([]byte, []int) {
+	return file_protocol_control_proto_rawDescGZIP(), []int{2}
+}
+
 // Reason says why something failed; protocol.Reason is its form in Go, in errors, logs and metrics.
 type Reason int32
 
@@ -202,11 +263,11 @@ func (x Reason) String() string {
 }
 
 func (Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_protocol_control_proto_enumTypes[2].Descriptor()
+	return file_protocol_control_proto_enumTypes[3].Descriptor()
 }
 
 func (Reason) Type() protoreflect.EnumType {
-	return &file_protocol_control_proto_enumTypes[2]
+	return &file_protocol_control_proto_enumTypes[3]
 }
 
 func (x Reason) Number() protoreflect.EnumNumber {
@@ -215,7 +276,7 @@ func (x Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{2}
+	return file_protocol_control_proto_rawDescGZIP(), []int{3}
 }
 
 type Join_Kind int32
@@ -251,11 +312,11 @@ func (x Join_Kind) String() string {
 }
 
 func (Join_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_protocol_control_proto_enumTypes[3].Descriptor()
+	return file_protocol_control_proto_enumTypes[4].Descriptor()
 }
 
 func (Join_Kind) Type() protoreflect.EnumType {
-	return &file_protocol_control_proto_enumTypes[3]
+	return &file_protocol_control_proto_enumTypes[4]
 }
 
 func (x Join_Kind) Number() protoreflect.EnumNumber {
@@ -302,11 +363,11 @@ func (x Session_Role) String() string {
 }
 
 func (Session_Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_protocol_control_proto_enumTypes[4].Descriptor()
+	return file_protocol_control_proto_enumTypes[5].Descriptor()
 }
 
 func (Session_Role) Type() protoreflect.EnumType {
-	return &file_protocol_control_proto_enumTypes[4]
+	return &file_protocol_control_proto_enumTypes[5]
 }
 
 func (x Session_Role) Number() protoreflect.EnumNumber {
@@ -357,11 +418,11 @@ func (x Candidate_Type) String() string {
 }
 
 func (Candidate_Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_protocol_control_proto_enumTypes[5].Descriptor()
+	return file_protocol_control_proto_enumTypes[6].Descriptor()
 }
 
 func (Candidate_Type) Type() protoreflect.EnumType {
-	return &file_protocol_control_proto_enumTypes[5]
+	return &file_protocol_control_proto_enumTypes[6]
 }
 
 func (x Candidate_Type) Number() protoreflect.EnumNumber {
@@ -370,7 +431,7 @@ func (x Candidate_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Candidate_Type.Descriptor instead.
 func (Candidate_Type) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{17, 0}
+	return file_protocol_control_proto_rawDescGZIP(), []int{21, 0}
 }
 
 // ClientMessage is what a peer sends on the control stream.
@@ -387,6 +448,7 @@ type ClientMessage struct {
 	//	*ClientMessage_NatReport
 	//	*ClientMessage_WatchPeers
 	//	*ClientMessage_Lost
+	//	*ClientMessage_Prepared
 	Body          isClientMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -510,6 +572,15 @@ func (x *ClientMessage) GetLost() *Lost {
 	return nil
 }
 
+func (x *ClientMessage) GetPrepared() *Prepared {
+	if x != nil {
+		if x, ok := x.Body.(*ClientMessage_Prepared); ok {
+			return x.Prepared
+		}
+	}
+	return nil
+}
+
 type isClientMessage_Body interface {
 	isClientMessage_Body()
 }
@@ -550,6 +621,10 @@ type ClientMessage_Lost struct {
 	Lost *Lost `protobuf:"bytes,20,opt,name=lost,proto3,oneof"`
 }
 
+type ClientMessage_Prepared struct {
+	Prepared *Prepared `protobuf:"bytes,9,opt,name=prepared,proto3,oneof"`
+}
+
 func (*ClientMessage_SignIn) isClientMessage_Body() {}
 
 func (*ClientMessage_Connect) isClientMessage_Body() {}
@@ -568,6 +643,8 @@ func (*ClientMessage_WatchPeers) isClientMessage_Body() {}
 
 func (*ClientMessage_Lost) isClientMessage_Body() {}
 
+func (*ClientMessage_Prepared) isClientMessage_Body() {}
+
 // ServerMessage is what the rendezvous sends on the control stream.
 type ServerMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -579,6 +656,7 @@ type ServerMessage struct {
 	//	*ServerMessage_Failed
 	//	*ServerMessage_Peers
 	//	*ServerMessage_Drain
+	//	*ServerMessage_Prepare
 	Body          isServerMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -675,6 +753,15 @@ func (x *ServerMessage) GetDrain() *Drain {
 	return nil
 }
 
+func (x *ServerMessage) GetPrepare() *Prepare {
+	if x != nil {
+		if x, ok := x.Body.(*ServerMessage_Prepare); ok {
+			return x.Prepare
+		}
+	}
+	return nil
+}
+
 type isServerMessage_Body interface {
 	isServerMessage_Body()
 }
@@ -703,6 +790,10 @@ type ServerMessage_Drain struct {
 	Drain *Drain `protobuf:"bytes,6,opt,name=drain,proto3,oneof"`
 }
 
+type ServerMessage_Prepare struct {
+	Prepare *Prepare `protobuf:"bytes,7,opt,name=prepare,proto3,oneof"`
+}
+
 func (*ServerMessage_SignedIn) isServerMessage_Body() {}
 
 func (*ServerMessage_Order) isServerMessage_Body() {}
@@ -714,6 +805,8 @@ func (*ServerMessage_Failed) isServerMessage_Body() {}
 func (*ServerMessage_Peers) isServerMessage_Body() {}
 
 func (*ServerMessage_Drain) isServerMessage_Body() {}
+
+func (*ServerMessage_Prepare) isServerMessage_Body() {}
 
 // SignIn is the first message of a control stream; nothing else is read before it.
 type SignIn struct {
@@ -957,8 +1050,10 @@ type NatReport struct {
 	// The NAT keeps the peer's source port.
 	PortPreserved bool              `protobuf:"varint,2,opt,name=port_preserved,json=portPreserved,proto3" json:"port_preserved,omitempty"`
 	Filtering     FilteringBehavior `protobuf:"varint,3,opt,name=filtering,proto3,enum=bradawl.v1.FilteringBehavior" json:"filtering,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Of a NAT that maps each destination anew: one socket's ports for different destinations lie close to one another.
+	PortsInSequence bool `protobuf:"varint,4,opt,name=ports_in_sequence,json=portsInSequence,proto3" json:"ports_in_sequence,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *NatReport) Reset() {
@@ -1010,6 +1105,13 @@ func (x *NatReport) GetFiltering() FilteringBehavior {
 		return x.Filtering
 	}
 	return FilteringBehavior_FILTERING_UNKNOWN
+}
+
+func (x *NatReport) GetPortsInSequence() bool {
+	if x != nil {
+		return x.PortsInSequence
+	}
+	return false
 }
 
 // Connect asks for a session with one peer of the same group.
@@ -1659,6 +1761,14 @@ type Session struct {
 	RequestId uint64 `protobuf:"varint,9,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Name of the collective; empty for Connect.
 	Collective string `protobuf:"bytes,10,opt,name=collective,proto3" json:"collective,omitempty"`
+	// What the receiver does beside or instead of sending INITs from its one socket.
+	Strategy Strategy `protobuf:"varint,11,opt,name=strategy,proto3,enum=bradawl.v1.Strategy" json:"strategy,omitempty"`
+	// MANY_SOCKETS: how many.
+	Sockets uint32 `protobuf:"varint,12,opt,name=sockets,proto3" json:"sockets,omitempty"`
+	// GUESSED_PORTS and PREDICTED_PORTS: which ports, and how fast.
+	Guess *Guess `protobuf:"bytes,13,opt,name=guess,proto3" json:"guess,omitempty"`
+	// The attempt ends already so many nanoseconds after the fire time if no INIT and no answer has come in by then. 0: it does not.
+	QuietNs int64 `protobuf:"varint,14,opt,name=quiet_ns,json=quietNs,proto3" json:"quiet_ns,omitempty"`
 	// The session whose link one of the two has lost, and that this one replaces; empty: none.
 	Replaces      []byte `protobuf:"bytes,20,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1765,9 +1875,314 @@ func (x *Session) GetCollective() string {
 	return ""
 }
 
+func (x *Session) GetStrategy() Strategy {
+	if x != nil {
+		return x.Strategy
+	}
+	return Strategy_PLAIN
+}
+
+func (x *Session) GetSockets() uint32 {
+	if x != nil {
+		return x.Sockets
+	}
+	return 0
+}
+
+func (x *Session) GetGuess() *Guess {
+	if x != nil {
+		return x.Guess
+	}
+	return nil
+}
+
+func (x *Session) GetQuietNs() int64 {
+	if x != nil {
+		return x.QuietNs
+	}
+	return 0
+}
+
 func (x *Session) GetReplaces() []byte {
 	if x != nil {
 		return x.Replaces
+	}
+	return nil
+}
+
+// Guess says which ports of the peer's observed address are tried, one INIT each. The receiver has bounds of its own.
+type Guess struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many ports.
+	Ports uint32 `protobuf:"varint,1,opt,name=ports,proto3" json:"ports,omitempty"`
+	// INITs per second.
+	PerSecond uint32 `protobuf:"varint,2,opt,name=per_second,json=perSecond,proto3" json:"per_second,omitempty"`
+	// GUESSED_PORTS: the range to draw from, without repetition; 0: from 1024, to 65535.
+	Lowest  uint32 `protobuf:"varint,3,opt,name=lowest,proto3" json:"lowest,omitempty"`
+	Highest uint32 `protobuf:"varint,4,opt,name=highest,proto3" json:"highest,omitempty"`
+	// PREDICTED_PORTS: the first port, and what is added for each further one.
+	First         uint32 `protobuf:"varint,5,opt,name=first,proto3" json:"first,omitempty"`
+	Step          int32  `protobuf:"zigzag32,6,opt,name=step,proto3" json:"step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Guess) Reset() {
+	*x = Guess{}
+	mi := &file_protocol_control_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Guess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Guess) ProtoMessage() {}
+
+func (x *Guess) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_control_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Guess.ProtoReflect.Descriptor instead.
+func (*Guess) Descriptor() ([]byte, []int) {
+	return file_protocol_control_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Guess) GetPorts() uint32 {
+	if x != nil {
+		return x.Ports
+	}
+	return 0
+}
+
+func (x *Guess) GetPerSecond() uint32 {
+	if x != nil {
+		return x.PerSecond
+	}
+	return 0
+}
+
+func (x *Guess) GetLowest() uint32 {
+	if x != nil {
+		return x.Lowest
+	}
+	return 0
+}
+
+func (x *Guess) GetHighest() uint32 {
+	if x != nil {
+		return x.Highest
+	}
+	return 0
+}
+
+func (x *Guess) GetFirst() uint32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Guess) GetStep() int32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+// Prepare asks a peer to open a socket for a session and to have its mapped address witnessed; the order follows.
+type Prepare struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	SessionId []byte                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// The attempt that the socket is for.
+	Attempt uint32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// The alternate STUN socket's view is wanted, too, after the main one's.
+	Alternate     bool `protobuf:"varint,3,opt,name=alternate,proto3" json:"alternate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Prepare) Reset() {
+	*x = Prepare{}
+	mi := &file_protocol_control_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Prepare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Prepare) ProtoMessage() {}
+
+func (x *Prepare) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_control_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
+func (*Prepare) Descriptor() ([]byte, []int) {
+	return file_protocol_control_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Prepare) GetSessionId() []byte {
+	if x != nil {
+		return x.SessionId
+	}
+	return nil
+}
+
+func (x *Prepare) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Prepare) GetAlternate() bool {
+	if x != nil {
+		return x.Alternate
+	}
+	return false
+}
+
+// Prepared answers Prepare.
+type Prepared struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	SessionId []byte                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Attempt   uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// The socket's address as the server's main and alternate STUN sockets saw it, in this order. Unset: no socket could be
+	// opened, or no answer came.
+	Main          *Witnessed `protobuf:"bytes,3,opt,name=main,proto3" json:"main,omitempty"`
+	Alternate     *Witnessed `protobuf:"bytes,4,opt,name=alternate,proto3" json:"alternate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Prepared) Reset() {
+	*x = Prepared{}
+	mi := &file_protocol_control_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Prepared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Prepared) ProtoMessage() {}
+
+func (x *Prepared) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_control_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
+func (*Prepared) Descriptor() ([]byte, []int) {
+	return file_protocol_control_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Prepared) GetSessionId() []byte {
+	if x != nil {
+		return x.SessionId
+	}
+	return nil
+}
+
+func (x *Prepared) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Prepared) GetMain() *Witnessed {
+	if x != nil {
+		return x.Main
+	}
+	return nil
+}
+
+func (x *Prepared) GetAlternate() *Witnessed {
+	if x != nil {
+		return x.Alternate
+	}
+	return nil
+}
+
+// Witnessed is an address with the server's word that somebody receives there.
+type Witnessed struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Address *Address               `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// The value of the WITNESS attribute, 24 bytes.
+	Witness       []byte `protobuf:"bytes,2,opt,name=witness,proto3" json:"witness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Witnessed) Reset() {
+	*x = Witnessed{}
+	mi := &file_protocol_control_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Witnessed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Witnessed) ProtoMessage() {}
+
+func (x *Witnessed) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_control_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Witnessed.ProtoReflect.Descriptor instead.
+func (*Witnessed) Descriptor() ([]byte, []int) {
+	return file_protocol_control_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Witnessed) GetAddress() *Address {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Witnessed) GetWitness() []byte {
+	if x != nil {
+		return x.Witness
 	}
 	return nil
 }
@@ -1783,7 +2198,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_protocol_control_proto_msgTypes[17]
+	mi := &file_protocol_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +2210,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[17]
+	mi := &file_protocol_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +2223,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{17}
+	return file_protocol_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Candidate) GetType() Candidate_Type {
@@ -1851,7 +2266,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_protocol_control_proto_msgTypes[18]
+	mi := &file_protocol_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +2278,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[18]
+	mi := &file_protocol_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +2291,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{18}
+	return file_protocol_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Report) GetSessionId() []byte {
@@ -1979,7 +2394,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_protocol_control_proto_msgTypes[19]
+	mi := &file_protocol_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2406,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[19]
+	mi := &file_protocol_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2419,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{19}
+	return file_protocol_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Refused) GetRequestId() uint64 {
@@ -2051,7 +2466,7 @@ type Failed struct {
 
 func (x *Failed) Reset() {
 	*x = Failed{}
-	mi := &file_protocol_control_proto_msgTypes[20]
+	mi := &file_protocol_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2478,7 @@ func (x *Failed) String() string {
 func (*Failed) ProtoMessage() {}
 
 func (x *Failed) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[20]
+	mi := &file_protocol_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2491,7 @@ func (x *Failed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failed.ProtoReflect.Descriptor instead.
 func (*Failed) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{20}
+	return file_protocol_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Failed) GetSessionId() []byte {
@@ -2124,7 +2539,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_protocol_control_proto_msgTypes[21]
+	mi := &file_protocol_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2551,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[21]
+	mi := &file_protocol_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2564,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{21}
+	return file_protocol_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Drain) GetReconnectAfterNs() int64 {
@@ -2164,7 +2579,7 @@ var File_protocol_control_proto protoreflect.FileDescriptor
 const file_protocol_control_proto_rawDesc = "" +
 	"\n" +
 	"\x16protocol/control.proto\x12\n" +
-	"bradawl.v1\"\xc1\x03\n" +
+	"bradawl.v1\"\xf5\x03\n" +
 	"\rClientMessage\x12-\n" +
 	"\asign_in\x18\x01 \x01(\v2\x12.bradawl.v1.SignInH\x00R\x06signIn\x12/\n" +
 	"\aconnect\x18\x02 \x01(\v2\x13.bradawl.v1.ConnectH\x00R\aconnect\x12&\n" +
@@ -2176,15 +2591,17 @@ const file_protocol_control_proto_rawDesc = "" +
 	"nat_report\x18\a \x01(\v2\x15.bradawl.v1.NatReportH\x00R\tnatReport\x129\n" +
 	"\vwatch_peers\x18\b \x01(\v2\x16.bradawl.v1.WatchPeersH\x00R\n" +
 	"watchPeers\x12&\n" +
-	"\x04lost\x18\x14 \x01(\v2\x10.bradawl.v1.LostH\x00R\x04lostB\x06\n" +
-	"\x04body\"\xac\x02\n" +
+	"\x04lost\x18\x14 \x01(\v2\x10.bradawl.v1.LostH\x00R\x04lost\x122\n" +
+	"\bprepared\x18\t \x01(\v2\x14.bradawl.v1.PreparedH\x00R\bpreparedB\x06\n" +
+	"\x04body\"\xdd\x02\n" +
 	"\rServerMessage\x123\n" +
 	"\tsigned_in\x18\x01 \x01(\v2\x14.bradawl.v1.SignedInH\x00R\bsignedIn\x12)\n" +
 	"\x05order\x18\x02 \x01(\v2\x11.bradawl.v1.OrderH\x00R\x05order\x12/\n" +
 	"\arefused\x18\x03 \x01(\v2\x13.bradawl.v1.RefusedH\x00R\arefused\x12,\n" +
 	"\x06failed\x18\x04 \x01(\v2\x12.bradawl.v1.FailedH\x00R\x06failed\x12)\n" +
 	"\x05peers\x18\x05 \x01(\v2\x11.bradawl.v1.PeersH\x00R\x05peers\x12)\n" +
-	"\x05drain\x18\x06 \x01(\v2\x11.bradawl.v1.DrainH\x00R\x05drainB\x06\n" +
+	"\x05drain\x18\x06 \x01(\v2\x11.bradawl.v1.DrainH\x00R\x05drain\x12/\n" +
+	"\aprepare\x18\a \x01(\v2\x13.bradawl.v1.PrepareH\x00R\aprepareB\x06\n" +
 	"\x04body\"\xb0\x01\n" +
 	"\x06SignIn\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x14\n" +
@@ -2203,11 +2620,12 @@ const file_protocol_control_proto_rawDesc = "" +
 	"stun_other\x18\x0f \x01(\v2\x13.bradawl.v1.AddressR\tstunOther\"-\n" +
 	"\aAddress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\rR\x04port\"\xa6\x01\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\"\xd2\x01\n" +
 	"\tNatReport\x125\n" +
 	"\amapping\x18\x01 \x01(\x0e2\x1b.bradawl.v1.MappingBehaviorR\amapping\x12%\n" +
 	"\x0eport_preserved\x18\x02 \x01(\bR\rportPreserved\x12;\n" +
-	"\tfiltering\x18\x03 \x01(\x0e2\x1d.bradawl.v1.FilteringBehaviorR\tfiltering\"\x87\x01\n" +
+	"\tfiltering\x18\x03 \x01(\x0e2\x1d.bradawl.v1.FilteringBehaviorR\tfiltering\x12*\n" +
+	"\x11ports_in_sequence\x18\x04 \x01(\bR\x0fportsInSequence\"\x87\x01\n" +
 	"\aConnect\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\x04R\trequestId\x12\x12\n" +
@@ -2262,7 +2680,7 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\vfingerprint\x18\x03 \x01(\fR\vfingerprint\x125\n" +
 	"\amapping\x18\x04 \x01(\x0e2\x1b.bradawl.v1.MappingBehaviorR\amapping\"8\n" +
 	"\x05Order\x12/\n" +
-	"\bsessions\x18\x01 \x03(\v2\x13.bradawl.v1.SessionR\bsessions\"\xa8\x03\n" +
+	"\bsessions\x18\x01 \x03(\v2\x13.bradawl.v1.SessionR\bsessions\"\xb8\x04\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x10\n" +
@@ -2281,12 +2699,38 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\n" +
 	"collective\x18\n" +
 	" \x01(\tR\n" +
-	"collective\x12\x1a\n" +
+	"collective\x120\n" +
+	"\bstrategy\x18\v \x01(\x0e2\x14.bradawl.v1.StrategyR\bstrategy\x12\x18\n" +
+	"\asockets\x18\f \x01(\rR\asockets\x12'\n" +
+	"\x05guess\x18\r \x01(\v2\x11.bradawl.v1.GuessR\x05guess\x12\x19\n" +
+	"\bquiet_ns\x18\x0e \x01(\x03R\aquietNs\x12\x1a\n" +
 	"\breplaces\x18\x14 \x01(\fR\breplaces\"7\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aDIALLER\x10\x01\x12\f\n" +
-	"\bLISTENER\x10\x02\"\xc9\x01\n" +
+	"\bLISTENER\x10\x02\"\x98\x01\n" +
+	"\x05Guess\x12\x14\n" +
+	"\x05ports\x18\x01 \x01(\rR\x05ports\x12\x1d\n" +
+	"\n" +
+	"per_second\x18\x02 \x01(\rR\tperSecond\x12\x16\n" +
+	"\x06lowest\x18\x03 \x01(\rR\x06lowest\x12\x18\n" +
+	"\ahighest\x18\x04 \x01(\rR\ahighest\x12\x14\n" +
+	"\x05first\x18\x05 \x01(\rR\x05first\x12\x12\n" +
+	"\x04step\x18\x06 \x01(\x11R\x04step\"`\n" +
+	"\aPrepare\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\fR\tsessionId\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x1c\n" +
+	"\talternate\x18\x03 \x01(\bR\talternate\"\xa3\x01\n" +
+	"\bPrepared\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\fR\tsessionId\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\x12)\n" +
+	"\x04main\x18\x03 \x01(\v2\x15.bradawl.v1.WitnessedR\x04main\x123\n" +
+	"\talternate\x18\x04 \x01(\v2\x15.bradawl.v1.WitnessedR\talternate\"T\n" +
+	"\tWitnessed\x12-\n" +
+	"\aaddress\x18\x01 \x01(\v2\x13.bradawl.v1.AddressR\aaddress\x12\x18\n" +
+	"\awitness\x18\x02 \x01(\fR\awitness\"\xc9\x01\n" +
 	"\tCandidate\x12.\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1a.bradawl.v1.Candidate.TypeR\x04type\x12-\n" +
 	"\aaddress\x18\x02 \x01(\v2\x13.bradawl.v1.AddressR\aaddress\"]\n" +
@@ -2338,7 +2782,13 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\x0eFILTERING_NONE\x10\x01\x12\"\n" +
 	"\x1eFILTERING_ENDPOINT_INDEPENDENT\x10\x02\x12\x1f\n" +
 	"\x1bFILTERING_ADDRESS_DEPENDENT\x10\x03\x12(\n" +
-	"$FILTERING_ADDRESS_AND_PORT_DEPENDENT\x10\x04*\xf5\x01\n" +
+	"$FILTERING_ADDRESS_AND_PORT_DEPENDENT\x10\x04*a\n" +
+	"\bStrategy\x12\t\n" +
+	"\x05PLAIN\x10\x00\x12\x10\n" +
+	"\fFRESH_SOCKET\x10\x01\x12\x10\n" +
+	"\fMANY_SOCKETS\x10\x02\x12\x11\n" +
+	"\rGUESSED_PORTS\x10\x03\x12\x13\n" +
+	"\x0fPREDICTED_PORTS\x10\x04*\xf5\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aNO_PEER\x10\x01\x12\x10\n" +
@@ -2368,82 +2818,94 @@ func file_protocol_control_proto_rawDescGZIP() []byte {
 	return file_protocol_control_proto_rawDescData
 }
 
-var file_protocol_control_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_protocol_control_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_protocol_control_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_protocol_control_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_protocol_control_proto_goTypes = []any{
 	(MappingBehavior)(0),   // 0: bradawl.v1.MappingBehavior
 	(FilteringBehavior)(0), // 1: bradawl.v1.FilteringBehavior
-	(Reason)(0),            // 2: bradawl.v1.Reason
-	(Join_Kind)(0),         // 3: bradawl.v1.Join.Kind
-	(Session_Role)(0),      // 4: bradawl.v1.Session.Role
-	(Candidate_Type)(0),    // 5: bradawl.v1.Candidate.Type
-	(*ClientMessage)(nil),  // 6: bradawl.v1.ClientMessage
-	(*ServerMessage)(nil),  // 7: bradawl.v1.ServerMessage
-	(*SignIn)(nil),         // 8: bradawl.v1.SignIn
-	(*SignedIn)(nil),       // 9: bradawl.v1.SignedIn
-	(*Address)(nil),        // 10: bradawl.v1.Address
-	(*NatReport)(nil),      // 11: bradawl.v1.NatReport
-	(*Connect)(nil),        // 12: bradawl.v1.Connect
-	(*Join)(nil),           // 13: bradawl.v1.Join
-	(*PeerRef)(nil),        // 14: bradawl.v1.PeerRef
-	(*Lost)(nil),           // 15: bradawl.v1.Lost
-	(*Leave)(nil),          // 16: bradawl.v1.Leave
-	(*Cancel)(nil),         // 17: bradawl.v1.Cancel
-	(*WatchPeers)(nil),     // 18: bradawl.v1.WatchPeers
-	(*Peers)(nil),          // 19: bradawl.v1.Peers
-	(*PeerInfo)(nil),       // 20: bradawl.v1.PeerInfo
-	(*Order)(nil),          // 21: bradawl.v1.Order
-	(*Session)(nil),        // 22: bradawl.v1.Session
-	(*Candidate)(nil),      // 23: bradawl.v1.Candidate
-	(*Report)(nil),         // 24: bradawl.v1.Report
-	(*Refused)(nil),        // 25: bradawl.v1.Refused
-	(*Failed)(nil),         // 26: bradawl.v1.Failed
-	(*Drain)(nil),          // 27: bradawl.v1.Drain
+	(Strategy)(0),          // 2: bradawl.v1.Strategy
+	(Reason)(0),            // 3: bradawl.v1.Reason
+	(Join_Kind)(0),         // 4: bradawl.v1.Join.Kind
+	(Session_Role)(0),      // 5: bradawl.v1.Session.Role
+	(Candidate_Type)(0),    // 6: bradawl.v1.Candidate.Type
+	(*ClientMessage)(nil),  // 7: bradawl.v1.ClientMessage
+	(*ServerMessage)(nil),  // 8: bradawl.v1.ServerMessage
+	(*SignIn)(nil),         // 9: bradawl.v1.SignIn
+	(*SignedIn)(nil),       // 10: bradawl.v1.SignedIn
+	(*Address)(nil),        // 11: bradawl.v1.Address
+	(*NatReport)(nil),      // 12: bradawl.v1.NatReport
+	(*Connect)(nil),        // 13: bradawl.v1.Connect
+	(*Join)(nil),           // 14: bradawl.v1.Join
+	(*PeerRef)(nil),        // 15: bradawl.v1.PeerRef
+	(*Lost)(nil),           // 16: bradawl.v1.Lost
+	(*Leave)(nil),          // 17: bradawl.v1.Leave
+	(*Cancel)(nil),         // 18: bradawl.v1.Cancel
+	(*WatchPeers)(nil),     // 19: bradawl.v1.WatchPeers
+	(*Peers)(nil),          // 20: bradawl.v1.Peers
+	(*PeerInfo)(nil),       // 21: bradawl.v1.PeerInfo
+	(*Order)(nil),          // 22: bradawl.v1.Order
+	(*Session)(nil),        // 23: bradawl.v1.Session
+	(*Guess)(nil),          // 24: bradawl.v1.Guess
+	(*Prepare)(nil),        // 25: bradawl.v1.Prepare
+	(*Prepared)(nil),       // 26: bradawl.v1.Prepared
+	(*Witnessed)(nil),      // 27: bradawl.v1.Witnessed
+	(*Candidate)(nil),      // 28: bradawl.v1.Candidate
+	(*Report)(nil),         // 29: bradawl.v1.Report
+	(*Refused)(nil),        // 30: bradawl.v1.Refused
+	(*Failed)(nil),         // 31: bradawl.v1.Failed
+	(*Drain)(nil),          // 32: bradawl.v1.Drain
 }
 var file_protocol_control_proto_depIdxs = []int32{
-	8,  // 0: bradawl.v1.ClientMessage.sign_in:type_name -> bradawl.v1.SignIn
-	12, // 1: bradawl.v1.ClientMessage.connect:type_name -> bradawl.v1.Connect
-	13, // 2: bradawl.v1.ClientMessage.join:type_name -> bradawl.v1.Join
-	16, // 3: bradawl.v1.ClientMessage.leave:type_name -> bradawl.v1.Leave
-	24, // 4: bradawl.v1.ClientMessage.report:type_name -> bradawl.v1.Report
-	17, // 5: bradawl.v1.ClientMessage.cancel:type_name -> bradawl.v1.Cancel
-	11, // 6: bradawl.v1.ClientMessage.nat_report:type_name -> bradawl.v1.NatReport
-	18, // 7: bradawl.v1.ClientMessage.watch_peers:type_name -> bradawl.v1.WatchPeers
-	15, // 8: bradawl.v1.ClientMessage.lost:type_name -> bradawl.v1.Lost
-	9,  // 9: bradawl.v1.ServerMessage.signed_in:type_name -> bradawl.v1.SignedIn
-	21, // 10: bradawl.v1.ServerMessage.order:type_name -> bradawl.v1.Order
-	25, // 11: bradawl.v1.ServerMessage.refused:type_name -> bradawl.v1.Refused
-	26, // 12: bradawl.v1.ServerMessage.failed:type_name -> bradawl.v1.Failed
-	19, // 13: bradawl.v1.ServerMessage.peers:type_name -> bradawl.v1.Peers
-	27, // 14: bradawl.v1.ServerMessage.drain:type_name -> bradawl.v1.Drain
-	10, // 15: bradawl.v1.SignIn.host_candidates:type_name -> bradawl.v1.Address
-	10, // 16: bradawl.v1.SignedIn.observed:type_name -> bradawl.v1.Address
-	10, // 17: bradawl.v1.SignedIn.stun_alternate:type_name -> bradawl.v1.Address
-	10, // 18: bradawl.v1.SignedIn.stun_other:type_name -> bradawl.v1.Address
-	0,  // 19: bradawl.v1.NatReport.mapping:type_name -> bradawl.v1.MappingBehavior
-	1,  // 20: bradawl.v1.NatReport.filtering:type_name -> bradawl.v1.FilteringBehavior
-	3,  // 21: bradawl.v1.Join.kind:type_name -> bradawl.v1.Join.Kind
-	14, // 22: bradawl.v1.Join.connected:type_name -> bradawl.v1.PeerRef
-	14, // 23: bradawl.v1.Lost.links:type_name -> bradawl.v1.PeerRef
-	20, // 24: bradawl.v1.Peers.peers:type_name -> bradawl.v1.PeerInfo
-	0,  // 25: bradawl.v1.PeerInfo.mapping:type_name -> bradawl.v1.MappingBehavior
-	22, // 26: bradawl.v1.Order.sessions:type_name -> bradawl.v1.Session
-	20, // 27: bradawl.v1.Session.peer:type_name -> bradawl.v1.PeerInfo
-	23, // 28: bradawl.v1.Session.candidates:type_name -> bradawl.v1.Candidate
-	4,  // 29: bradawl.v1.Session.role:type_name -> bradawl.v1.Session.Role
-	5,  // 30: bradawl.v1.Candidate.type:type_name -> bradawl.v1.Candidate.Type
-	10, // 31: bradawl.v1.Candidate.address:type_name -> bradawl.v1.Address
-	2,  // 32: bradawl.v1.Report.reason:type_name -> bradawl.v1.Reason
-	5,  // 33: bradawl.v1.Report.path:type_name -> bradawl.v1.Candidate.Type
-	10, // 34: bradawl.v1.Report.remote:type_name -> bradawl.v1.Address
-	2,  // 35: bradawl.v1.Refused.reason:type_name -> bradawl.v1.Reason
-	2,  // 36: bradawl.v1.Failed.reason:type_name -> bradawl.v1.Reason
-	14, // 37: bradawl.v1.Failed.peer:type_name -> bradawl.v1.PeerRef
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	9,  // 0: bradawl.v1.ClientMessage.sign_in:type_name -> bradawl.v1.SignIn
+	13, // 1: bradawl.v1.ClientMessage.connect:type_name -> bradawl.v1.Connect
+	14, // 2: bradawl.v1.ClientMessage.join:type_name -> bradawl.v1.Join
+	17, // 3: bradawl.v1.ClientMessage.leave:type_name -> bradawl.v1.Leave
+	29, // 4: bradawl.v1.ClientMessage.report:type_name -> bradawl.v1.Report
+	18, // 5: bradawl.v1.ClientMessage.cancel:type_name -> bradawl.v1.Cancel
+	12, // 6: bradawl.v1.ClientMessage.nat_report:type_name -> bradawl.v1.NatReport
+	19, // 7: bradawl.v1.ClientMessage.watch_peers:type_name -> bradawl.v1.WatchPeers
+	16, // 8: bradawl.v1.ClientMessage.lost:type_name -> bradawl.v1.Lost
+	26, // 9: bradawl.v1.ClientMessage.prepared:type_name -> bradawl.v1.Prepared
+	10, // 10: bradawl.v1.ServerMessage.signed_in:type_name -> bradawl.v1.SignedIn
+	22, // 11: bradawl.v1.ServerMessage.order:type_name -> bradawl.v1.Order
+	30, // 12: bradawl.v1.ServerMessage.refused:type_name -> bradawl.v1.Refused
+	31, // 13: bradawl.v1.ServerMessage.failed:type_name -> bradawl.v1.Failed
+	20, // 14: bradawl.v1.ServerMessage.peers:type_name -> bradawl.v1.Peers
+	32, // 15: bradawl.v1.ServerMessage.drain:type_name -> bradawl.v1.Drain
+	25, // 16: bradawl.v1.ServerMessage.prepare:type_name -> bradawl.v1.Prepare
+	11, // 17: bradawl.v1.SignIn.host_candidates:type_name -> bradawl.v1.Address
+	11, // 18: bradawl.v1.SignedIn.observed:type_name -> bradawl.v1.Address
+	11, // 19: bradawl.v1.SignedIn.stun_alternate:type_name -> bradawl.v1.Address
+	11, // 20: bradawl.v1.SignedIn.stun_other:type_name -> bradawl.v1.Address
+	0,  // 21: bradawl.v1.NatReport.mapping:type_name -> bradawl.v1.MappingBehavior
+	1,  // 22: bradawl.v1.NatReport.filtering:type_name -> bradawl.v1.FilteringBehavior
+	4,  // 23: bradawl.v1.Join.kind:type_name -> bradawl.v1.Join.Kind
+	15, // 24: bradawl.v1.Join.connected:type_name -> bradawl.v1.PeerRef
+	15, // 25: bradawl.v1.Lost.links:type_name -> bradawl.v1.PeerRef
+	21, // 26: bradawl.v1.Peers.peers:type_name -> bradawl.v1.PeerInfo
+	0,  // 27: bradawl.v1.PeerInfo.mapping:type_name -> bradawl.v1.MappingBehavior
+	23, // 28: bradawl.v1.Order.sessions:type_name -> bradawl.v1.Session
+	21, // 29: bradawl.v1.Session.peer:type_name -> bradawl.v1.PeerInfo
+	28, // 30: bradawl.v1.Session.candidates:type_name -> bradawl.v1.Candidate
+	5,  // 31: bradawl.v1.Session.role:type_name -> bradawl.v1.Session.Role
+	2,  // 32: bradawl.v1.Session.strategy:type_name -> bradawl.v1.Strategy
+	24, // 33: bradawl.v1.Session.guess:type_name -> bradawl.v1.Guess
+	27, // 34: bradawl.v1.Prepared.main:type_name -> bradawl.v1.Witnessed
+	27, // 35: bradawl.v1.Prepared.alternate:type_name -> bradawl.v1.Witnessed
+	11, // 36: bradawl.v1.Witnessed.address:type_name -> bradawl.v1.Address
+	6,  // 37: bradawl.v1.Candidate.type:type_name -> bradawl.v1.Candidate.Type
+	11, // 38: bradawl.v1.Candidate.address:type_name -> bradawl.v1.Address
+	3,  // 39: bradawl.v1.Report.reason:type_name -> bradawl.v1.Reason
+	6,  // 40: bradawl.v1.Report.path:type_name -> bradawl.v1.Candidate.Type
+	11, // 41: bradawl.v1.Report.remote:type_name -> bradawl.v1.Address
+	3,  // 42: bradawl.v1.Refused.reason:type_name -> bradawl.v1.Reason
+	3,  // 43: bradawl.v1.Failed.reason:type_name -> bradawl.v1.Reason
+	15, // 44: bradawl.v1.Failed.peer:type_name -> bradawl.v1.PeerRef
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_protocol_control_proto_init() }
@@ -2461,6 +2923,7 @@ func file_protocol_control_proto_init() {
 		(*ClientMessage_NatReport)(nil),
 		(*ClientMessage_WatchPeers)(nil),
 		(*ClientMessage_Lost)(nil),
+		(*ClientMessage_Prepared)(nil),
 	}
 	file_protocol_control_proto_msgTypes[1].OneofWrappers = []any{
 		(*ServerMessage_SignedIn)(nil),
@@ -2469,14 +2932,15 @@ func file_protocol_control_proto_init() {
 		(*ServerMessage_Failed)(nil),
 		(*ServerMessage_Peers)(nil),
 		(*ServerMessage_Drain)(nil),
+		(*ServerMessage_Prepare)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_control_proto_rawDesc), len(file_protocol_control_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   22,
+			NumEnums:      7,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

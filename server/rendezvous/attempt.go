@@ -20,7 +20,7 @@ func (g *group) report(m *member, r *pb.Report, now time.Time) {
 	g.step(func() {
 		id, err := protocol.SessionIDFromBytes(r.GetSessionId())
 		s := m.sessions[id]
-		if err != nil || s == nil || int(r.GetAttempt()) != s.attempt || s.sides[s.sideOf(m)].report != nil {
+		if err != nil || s == nil || s.state != ordered || int(r.GetAttempt()) != s.attempt || s.sides[s.sideOf(m)].report != nil {
 			g.metrics.reports.WithLabelValues("ignored").Inc()
 			return
 		}
@@ -68,6 +68,8 @@ func (g *group) decide(s *session, now time.Time) {
 	case s.succeeded:
 	case both:
 		g.attemptFailed(s, now)
+	case s.plan.guesses() && cannot(s.sides[s.plan.hard].report):
+		g.fail(s, protocol.ReasonMappingVaries, fmt.Sprintf("%s cannot open further sockets", s.sides[s.plan.hard].m.name), -1)
 	default:
 		for _, r := range []*pb.Report{d.report, l.report} {
 			if failed(r) && final(protocol.ReasonFromPB(r.GetReason())) {
@@ -78,6 +80,11 @@ func (g *group) decide(s *session, now time.Time) {
 	}
 }
 
+// cannot tells whether a side has failed without having sent anything.
+func cannot(r *pb.Report) bool {
+	return failed(r) && r.GetReason() == pb.Reason_MAPPING_VARIES && r.GetInitsOut() == 0
+}
+
 // final tells whether a reason makes another attempt pointless.
 func final(r protocol.Reason) bool {
 	return r == protocol.ReasonCanceled || r == protocol.ReasonIdentityMismatch || r == protocol.ReasonNoPeer
@@ -85,6 +92,15 @@ func final(r protocol.Reason) bool {
 
 // attemptExpired is called when an attempt's time, with the grace for reports, is over.
 func (g *group) attemptExpired(s *session, now time.Time) {
+	switch {
+	case s.state == ordered || s.sides[0].gone || s.sides[1].gone:
+	case s.state == preparing:
+		g.unprepared(s, now)
+		return
+	default:
+		g.fail(s, protocol.ReasonLimited, "other sessions were guessing ports all the time", -1)
+		return
+	}
 	if s.succeeded {
 		g.close(s)
 		return
@@ -100,10 +116,12 @@ func (g *group) attemptExpired(s *session, now time.Time) {
 // succeed counts a proven path; r is the report that says so.
 func (g *group) succeed(s *session, r *pb.Report) {
 	s.succeeded = true
+	g.giveTurn(s, time.Now())
 	g.metrics.attempt("success", protocol.ReasonOK, s.natPair())
+	g.metrics.strategies.WithLabelValues("success", s.plan.strategy.String()).Inc()
 	g.metrics.sessionEnded(protocol.ReasonOK)
 	began := g.clock.at(s.began)
-	fields := []zap.Field{zap.String("path", candidateLabel(r.GetPath()))}
+	fields := []zap.Field{zap.String("path", candidateLabel(r.GetPath())), zap.Stringer("strategy", s.plan.strategy)}
 	if t := r.GetHandshakeDoneNs(); t != 0 {
 		took := max(0, time.Duration(t-began))
 		g.metrics.punch.WithLabelValues(s.natPair()).Observe(took.Seconds())
@@ -120,10 +138,10 @@ func (g *group) succeed(s *session, r *pb.Report) {
 	g.logEnd(s, "session connected", fields...)
 }
 
-// skew is the distance between the two first INITs, if both are known.
+// skew is the distance between the two first INITs, if both are known and were to be sent at once.
 func (s *session) skew() (time.Duration, bool) {
 	a, b := s.sides[0].report.GetFirstInitOutNs(), s.sides[1].report.GetFirstInitOutNs()
-	return time.Duration(a - b).Abs(), a != 0 && b != 0
+	return time.Duration(a - b).Abs(), a != 0 && b != 0 && !s.plan.guesses()
 }
 
 // observeSkew counts the skew of an attempt.
@@ -136,17 +154,23 @@ func (g *group) observeSkew(s *session) {
 	}
 }
 
-// attemptFailed orders the next attempt, roles swapped and at a common instant, or ends the session.
+// attemptFailed begins the next attempt, roles swapped, or ends the session.
 func (g *group) attemptFailed(s *session, now time.Time) {
 	g.observeSkew(s)
+	g.giveTurn(s, now)
 	reason, detail := g.judge(s)
 	g.metrics.attempt("failure", reason, s.natPair())
-	if s.attempt >= g.maxAttempts+s.moved || final(reason) || hopeless(s.sides[0].m, s.sides[1].m) || g.draining {
+	g.metrics.strategies.WithLabelValues("failure", s.plan.strategy.String()).Inc()
+	if s.attempt >= g.maxAttempts+s.moved || final(reason) || pointless(s.sides[0].m, s.sides[1].m) || g.draining {
 		g.fail(s, reason, detail, -1)
 		return
 	}
+	for i := range s.sides {
+		r := s.sides[i].report
+		s.silent = s.silent || failed(r) && (r.GetInitsIn() == 0 || r.GetReason() == pb.Reason_NO_INBOUND || r.GetReason() == pb.Reason_WINDOW_MISSED)
+	}
 	s.dialler = 1 - s.dialler
-	g.order(s, nil, now)
+	g.next(s, nil, now)
 }
 
 // judge finds the reason of a failed attempt from what the two sides saw.
@@ -171,7 +195,7 @@ func (g *group) judge(s *session) (protocol.Reason, string) {
 	}
 	for i := range s.sides {
 		if r := s.sides[i].report; failed(r) && r.GetInitsOut() > 0 && r.GetInitsIn() == 0 {
-			if symmetric(s.sides[0].m) || symmetric(s.sides[1].m) {
+			if varies(s.sides[0].m) || varies(s.sides[1].m) {
 				return protocol.ReasonMappingVaries, fmt.Sprintf("nothing came in at %s; a NAT gives every destination another port", s.sides[i].m.name)
 			}
 			return protocol.ReasonNoInbound, fmt.Sprintf("%s sent %d INITs and nothing came in", s.sides[i].m.name, r.GetInitsOut())

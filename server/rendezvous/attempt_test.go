@@ -25,9 +25,10 @@ func TestFailedAttemptIsRetriedWithRolesSwappedAtOneInstant(t *testing.T) {
 		if o1.FireTimeNs != 0 {
 			t.Error("the first attempt has a fire time")
 		}
-		a.failed(o1)
+		came := func() *pb.Report { return &pb.Report{Reason: pb.Reason_QUIC_TIMEOUT, InitsOut: 9, InitsIn: 9} }
+		a.report(o1, came())
 		a.nothing() // b's report is awaited
-		b.failed(o1)
+		b.report(o1, came())
 		o2, p2 := a.order(), b.order()
 		if !bytes.Equal(o2.Id, o1.Id) || o2.Attempt != 2 || bytes.Equal(o2.Key, o1.Key) || !bytes.Equal(o2.Key, p2.Key) {
 			t.Errorf("second attempt %v after %v", o2, o1)
@@ -155,12 +156,12 @@ func TestWindowMissedIsFoundFromBothReports(t *testing.T) {
 func TestTwoSymmetricNATsFailWithoutAnAttempt(t *testing.T) {
 	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
-		const apd = pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT
-		a, b := l.enter("a", "").maps(apd), l.enter("b", "").maps(apd)
+		const apd, filter = pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT, pb.FilteringBehavior_FILTERING_ADDRESS_AND_PORT_DEPENDENT
+		a, b := l.enter("a", "").nat(apd, filter, false), l.enter("b", "").nat(apd, filter, false)
 		a.connect(1, "b", 0)
 		a.refusedFor(1, pb.Reason_MAPPING_VARIES)
 		b.nothing()
-		c := l.enter("c", "").maps(apd)
+		c := l.enter("c", "").nat(apd, filter, false)
 		c.observed = netip.AddrPortFrom(a.observed.Addr(), 1) // behind the same NAT
 		a.connect(2, "c", 0)
 		a.cancel(a.order().RequestId)
@@ -174,6 +175,9 @@ func TestSymmetricNATsThatAreNoticedLateAreNotRetried(t *testing.T) {
 		a, b := l.enter("a", ""), l.enter("b", "")
 		a.connect(1, "b", 0)
 		o := a.order()
+		if quiet := time.Duration(o.QuietNs); quiet <= 0 || quiet > 500*time.Millisecond {
+			t.Errorf("the attempt goes on for %v if nothing comes in", quiet)
+		}
 		b.order()
 		a.maps(apd).failed(o)
 		b.maps(apd).failed(o)

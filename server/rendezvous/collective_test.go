@@ -289,7 +289,7 @@ func TestHopelessPairsOfACollectiveFailAtOnce(t *testing.T) {
 	t.Parallel()
 	inLab(t, func(t *testing.T, l *groupLab) {
 		const apd = pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT
-		a, b, c := l.enter("a", "").maps(apd), l.enter("b", "").maps(apd), l.enter("c", "")
+		a, b, c := l.enter("a", "").nat(apd, filtersAPD, false), l.enter("b", "").nat(apd, filtersAPD, false), l.enter("c", "")
 		for _, p := range []*peer{a, b, c} {
 			p.join(mesh(7, 3))
 		}

@@ -87,7 +87,9 @@ func (g *group) pairUp(m, other *member, requestID uint64, ask wish, now time.Ti
 		// it crossed the order, comes before its report.
 		s.sides[1].requestID = requestID
 		m.requests[requestID] = &sessionRequest{s, 1}
-		g.tell(s, 1)
+		if s.state == ordered {
+			g.tell(s, 1)
+		}
 		return
 	}
 	if hopeless(m, other) {

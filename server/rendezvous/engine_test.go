@@ -69,7 +69,7 @@ func TestConnectOrdersBothAndEndsWithTheDiallersProof(t *testing.T) {
 	a.connect(1, "b", 0)
 	oa, ob := a.order(), b.order()
 	want := &pb.Session{
-		Id: oa.Id, Attempt: 1, Key: oa.Key, RequestId: 1, Role: pb.Session_DIALLER, GiveUpNs: oa.GiveUpNs,
+		Id: oa.Id, Attempt: 1, Key: oa.Key, RequestId: 1, Role: pb.Session_DIALLER, GiveUpNs: oa.GiveUpNs, QuietNs: oa.QuietNs,
 		Peer:       &pb.PeerInfo{Name: "b", Fingerprint: fingerprintOf(b)},
 		Candidates: []*pb.Candidate{{Type: pb.Candidate_SERVER_REFLEXIVE, Address: b.signedIn.Observed}},
 	}

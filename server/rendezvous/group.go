@@ -20,6 +20,7 @@ type rules struct {
 	limits         Limits
 	metrics        *metrics
 	budget         *budget
+	witness        protocol.WitnessSecret
 }
 
 // budget is a number that is taken from and given back to; safe for concurrent use.
@@ -52,6 +53,7 @@ type group struct {
 	watches     map[*watch]struct{}
 	collectives map[string]*collective
 	sessions    map[*session]struct{}
+	queue       []*session             // those that wait for their turn to guess ports
 	asked       map[[2]string]*session // the latest unfinished Connect session by asker and peer
 	deadlines   deadlines
 	dirty       []*member // those with unsent orders
@@ -116,6 +118,8 @@ func (g *group) handle(m *member, msg *pb.ClientMessage, now time.Time) {
 		g.cancel(m, b.Cancel.GetRequestId(), now)
 	case *pb.ClientMessage_NatReport:
 		g.natReport(m, b.NatReport)
+	case *pb.ClientMessage_Prepared:
+		g.prepared(m, b.Prepared, now)
 	case *pb.ClientMessage_WatchPeers:
 		g.watchPeers(m, b.WatchPeers)
 	case *pb.ClientMessage_SignIn:

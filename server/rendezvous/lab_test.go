@@ -20,6 +20,7 @@ type groupLab struct {
 	registry *prometheus.Registry
 	nextID   uint64
 	nextKey  byte
+	peers    []*peer
 }
 
 // newGroupLab makes a group whose goroutine runs until the test ends; call it inside a synctest bubble, with stop at its end.
@@ -34,6 +35,7 @@ func newGroupLab(t testing.TB, change ...func(*rules)) *groupLab {
 	r := &rules{
 		clock: newClock(), window: protocol.DefaultWindow, attemptTimeout: 1500 * time.Millisecond, maxAttempts: 3,
 		limits: l, metrics: m, budget: &budget{max: int64(l.MaxSessions)},
+		witness: protocol.NewWitnessSecret(),
 	}
 	for _, f := range change {
 		f(r)
@@ -74,6 +76,13 @@ func (p *peer) maps(behavior pb.MappingBehavior) *peer {
 	return p
 }
 
+// nat reports a NAT's behaviour.
+func (p *peer) nat(m pb.MappingBehavior, f pb.FilteringBehavior, inSequence bool) *peer {
+	p.handle(&pb.ClientMessage{Body: &pb.ClientMessage_NatReport{NatReport: &pb.NatReport{
+		Mapping: m, Filtering: f, PortsInSequence: inSequence}}})
+	return p
+}
+
 // enter signs a peer in with a key of its own.
 func (l *groupLab) enter(name, role string) *peer {
 	l.t.Helper()
@@ -92,6 +101,7 @@ func (l *groupLab) enterAs(name, role string, key identity.Fingerprint) (*peer, 
 		observed: netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(l.nextID)}), 4000),
 	}}
 	p.link = p
+	l.peers = append(l.peers, p)
 	return p, l.g.enter(p.member, time.Now())
 }
 
@@ -111,6 +121,13 @@ func (p *peer) next() *pb.ServerMessage {
 func (p *peer) sessions() []*pb.Session {
 	p.l.t.Helper()
 	m := p.next()
+	for m.GetPrepare() != nil { // not for those who are interested
+		p.prepared(m.GetPrepare(), &pb.Prepared{})
+		for _, q := range p.l.peers {
+			q.cannotPrepare()
+		}
+		m = p.next()
+	}
 	if m.GetOrder() == nil {
 		p.l.t.Fatalf("%s has %v, want an order", p.name, m)
 	}
@@ -126,6 +143,43 @@ func (p *peer) order() *pb.Session {
 	}
 	return s[0]
 }
+
+// toPrepare takes the next message, which must be a Prepare.
+func (p *peer) toPrepare() *pb.Prepare {
+	p.l.t.Helper()
+	m := p.next()
+	if m.GetPrepare() == nil {
+		p.l.t.Fatalf("%s has %v, want a Prepare", p.name, m)
+	}
+	return m.GetPrepare()
+}
+
+// cannotPrepare answers the next message if it is a Prepare: no socket can be opened.
+func (p *peer) cannotPrepare() {
+	p.l.g.mu.Lock()
+	var m *pb.Prepare
+	if len(p.sent) > 0 {
+		m = p.sent[0].GetPrepare()
+	}
+	p.l.g.mu.Unlock()
+	if m != nil {
+		p.prepared(p.toPrepare(), &pb.Prepared{})
+	}
+}
+
+// prepared answers a Prepare.
+func (p *peer) prepared(to *pb.Prepare, r *pb.Prepared) {
+	r.SessionId, r.Attempt = to.SessionId, to.Attempt
+	p.handle(&pb.ClientMessage{Body: &pb.ClientMessage_Prepared{Prepared: r}})
+}
+
+// witnessed is an address of the peer as a socket of the server sees it at an instant.
+func (p *peer) witnessed(a netip.AddrPort, by stunSocket, at int64) *pb.Witnessed {
+	return &pb.Witnessed{Address: protocol.AddrToPB(a), Witness: p.l.g.witness.Make(a, byte(by), at)}
+}
+
+// port is the peer's observed address with another port.
+func (p *peer) port(n uint16) netip.AddrPort { return netip.AddrPortFrom(p.observed.Addr(), n) }
 
 // nothing checks that no message is there.
 func (p *peer) nothing() {
@@ -183,13 +237,16 @@ func (l *groupLab) clean() {
 	defer g.mu.Unlock()
 	left := map[string]int{
 		"waiting": len(g.waiting), "watches": len(g.watches), "collectives": len(g.collectives), "sessions": len(g.sessions),
-		"asked": len(g.asked), "deadlines": len(g.deadlines), "dirty": len(g.dirty), "taken": g.sessionsPerGroup,
+		"asked": len(g.asked), "deadlines": len(g.deadlines), "dirty": len(g.dirty), "queue": len(g.queue), "taken": g.sessionsPerGroup,
 		"budget": int(g.budget.used.Load()),
 	}
 	for _, m := range g.members {
 		left["requests of "+m.name] = len(m.requests)
 		left["sessions of "+m.name] = len(m.sessions)
 		left["collectives of "+m.name] = len(m.collectives)
+		if m.guessing != nil {
+			left["turns of "+m.name] = 1
+		}
 	}
 	if len(g.members) == 0 {
 		left["roles"] = len(g.roles)

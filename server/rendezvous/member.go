@@ -32,6 +32,8 @@ type member struct {
 	hosts       []netip.AddrPort // vetted host candidates
 	mapping     pb.MappingBehavior
 	filtering   pb.FilteringBehavior
+	inSequence  bool     // it says that its NAT gives out ports in sequence
+	guessing    *session // has it to itself for guessing ports
 	link        link
 
 	gone        bool

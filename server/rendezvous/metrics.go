@@ -13,6 +13,7 @@ import (
 type metrics struct {
 	attempts      *prometheus.CounterVec
 	sessions      *prometheus.CounterVec
+	strategies    *prometheus.CounterVec
 	sessionsOpen  prometheus.Gauge
 	punch         *prometheus.HistogramVec
 	proven        *prometheus.HistogramVec
@@ -75,6 +76,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			"Attempts to connect two peers, by result, by the reason of a failure and by the mapping behaviours of the two NATs.", "result", "reason", "nat_pair"),
 		sessions: counters("sessions_total",
 			"Sessions that have ended, by result and by the reason of a failure; a session has up to three attempts.", "result", "reason"),
+		strategies:   counters("punch_strategies_total", "Attempts to connect two peers, by result and by how they went about it.", "result", "strategy"),
 		sessionsOpen: gauge("sessions", "Sessions that have not ended."),
 		punch: prometheus.NewHistogramVec(histogram("punch_duration_seconds",
 			"Time from a session's first order to the QUIC handshake between its peers.", durations), []string{"nat_pair"}),
@@ -102,7 +104,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	}
 	m.initSeries()
 	for _, c := range []prometheus.Collector{
-		m.attempts, m.sessions, m.sessionsOpen, m.punch, m.proven, m.paths, m.skew, m.outsideWindow, m.reports, m.implausible,
+		m.attempts, m.sessions, m.strategies, m.sessionsOpen, m.punch, m.proven, m.paths, m.skew, m.outsideWindow, m.reports, m.implausible,
 		m.orders, m.ordered, m.lost, m.peers, m.groups, m.pending, m.signIns, m.retries, m.stun, m.controlRTT, m.clockRequests, m.drops,
 	} {
 		if err := r.Register(c); err != nil {
@@ -125,6 +127,10 @@ func (m *metrics) initSeries() {
 				m.attempts.WithLabelValues("failure", string(r), pair)
 			}
 		}
+	}
+	for _, word := range strategies() {
+		m.strategies.WithLabelValues("success", word)
+		m.strategies.WithLabelValues("failure", word)
 	}
 	m.sessions.WithLabelValues("success", noReason)
 	m.signIns.WithLabelValues("success", noReason)

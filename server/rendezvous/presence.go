@@ -97,6 +97,7 @@ func (g *group) natReport(m *member, r *pb.NatReport) {
 		if _, known := pb.FilteringBehavior_name[int32(r.GetFiltering())]; known {
 			m.filtering = r.GetFiltering()
 		}
+		m.inSequence = r.GetPortsInSequence()
 	})
 }
 
@@ -112,9 +113,10 @@ func (g *group) moved(m *member, observed netip.AddrPort, now time.Time) {
 		g.log.Info("peer moved", zap.String("peer", m.name), zap.Stringer("observed", observed))
 		m.observed = observed
 		for _, s := range m.sessions {
-			if !s.succeeded && s.sides[0].report == nil && s.sides[1].report == nil && s.moved < maxMoved && !g.draining {
+			if !s.succeeded && s.state == ordered && s.sides[0].report == nil && s.sides[1].report == nil && s.moved < maxMoved && !g.draining {
 				s.moved++
-				g.order(s, nil, now)
+				g.giveTurn(s, now)
+				g.next(s, nil, now)
 			}
 		}
 	})

@@ -65,7 +65,7 @@ type step struct {
 func drawStep(t *rapid.T) step {
 	name := rapid.SampledFrom([]string{"a", "b", "c", "d"})
 	return step{
-		kind: rapid.IntRange(0, 9).Draw(t, "kind"), who: name.Draw(t, "who"), whom: name.Draw(t, "whom"),
+		kind: rapid.IntRange(0, 11).Draw(t, "kind"), who: name.Draw(t, "who"), whom: name.Draw(t, "whom"),
 		request: rapid.Uint64Range(1, 6).Draw(t, "request"), key: rapid.ByteRange(1, 2).Draw(t, "key"),
 		reason: rapid.Int32Range(0, 13).Draw(t, "reason"), connected: rapid.Bool().Draw(t, "connected"),
 		wait:       rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Second, 3 * time.Second}).Draw(t, "wait"),
@@ -103,11 +103,30 @@ func (s step) apply(l *groupLab, peers map[string]*peer) {
 			p.report(o, &pb.Report{Reason: pb.Reason(s.reason), InitsOut: 1})
 		}
 	case 8:
-		p.maps(pb.MappingBehavior(s.reason % 5))
+		p.nat(pb.MappingBehavior(s.reason%5), pb.FilteringBehavior(s.request%5), s.connected)
 	case 9:
 		time.Sleep(s.wait)
 		synctest.Wait()
+	case 10, 11:
+		if m := p.lastPrepare(); m != nil {
+			r := &pb.Prepared{}
+			if s.connected {
+				r.Main = p.witnessed(p.port(20000), stunMain, l.g.clock.now())
+				r.Alternate = p.witnessed(p.port(20000+uint16(s.request)), stunAlternate, l.g.clock.now())
+			}
+			p.prepared(m, r)
+		}
 	}
+}
+
+// lastPrepare is the latest Prepare that the peer has got.
+func (p *peer) lastPrepare() *pb.Prepare {
+	for i := len(p.sent) - 1; i >= 0; i-- {
+		if m := p.sent[i].GetPrepare(); m != nil {
+			return m
+		}
+	}
+	return nil
 }
 
 // anySession is the first session of the peer's latest order.

@@ -51,25 +51,17 @@ func hardness(b pb.MappingBehavior) int {
 	return 2
 }
 
-func symmetric(m *member) bool {
-	return m.mapping == pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT
-}
-
 // open tells whether a peer's observed address takes packets from anybody.
 func open(m *member) bool {
 	return m.filtering == pb.FilteringBehavior_FILTERING_ENDPOINT_INDEPENDENT || m.filtering == pb.FilteringBehavior_FILTERING_NONE
 }
 
-// hopeless tells whether two peers cannot reach one another because neither
-// can know the other's address: both NATs map each destination anew, neither
-// lets in strangers, and they are not behind the same one.
-func hopeless(a, b *member) bool {
-	return symmetric(a) && symmetric(b) && !open(a) && !open(b) && a.observed.Addr() != b.observed.Addr()
-}
-
 // candidates lists where of may be reached by to: its observed address, and
 // behind the same public address its host candidates too.
 func candidates(of, to *member) []*pb.Candidate {
+	if varies(of) && !open(of) && open(to) && !sameSite(of, to) {
+		return nil // it is not reached there, and comes by itself
+	}
 	kind := pb.Candidate_SERVER_REFLEXIVE
 	if of.mapping == pb.MappingBehavior_MAPPING_NONE {
 		kind = pb.Candidate_HOST

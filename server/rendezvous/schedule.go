@@ -5,6 +5,12 @@ import "time"
 const (
 	// fireMargin is added to the slower peer's way when both must fire at one instant: time for it to read its order.
 	fireMargin = 10 * time.Millisecond
+	// orderAgain is how long it takes, round trips not counted, until QUIC sends a lost order again: max_ack_delay and some
+	// time to compute (RFC 9002 section 6.2.1).
+	orderAgain = 40 * time.Millisecond
+	// quietTime is how long INITs may go unanswered, round trips not counted, before another strategy is tried: seven are
+	// out by then, which 5 % of loss on each of four links leaves one chance in a million.
+	quietTime = 400 * time.Millisecond
 	// reportGrace is how long after the end of an attempt the server waits for reports, the way from the peers not counted.
 	reportGrace = 500 * time.Millisecond
 	// paceAbove is how many sessions at once a peer fires as they come; above it they are paced.
@@ -39,27 +45,47 @@ func latest(m *member) time.Duration {
 
 func slowest(s *session) time.Duration { return max(oneWay(s.sides[0].m), oneWay(s.sides[1].m)) }
 
-// schedule sets the fire time of the current attempt and how long it lasts, and
-// returns when the later of the two is expected to fire.
+// timing is one side's part of the schedule.
+type timing struct {
+	fire   int64         // on the server's clock; 0: as the order comes in
+	giveUp time.Duration // after the fire time
+	quiet  time.Duration // the same, if nothing has come in by then
+}
+
+// schedule sets the fire times of the current attempt and how long it lasts, and returns when the later side is
+// expected to give up.
 //
 // Firing as the order comes in costs no waiting. The peers then fire as far
 // apart as their ways to the server differ, which must stay well below the
 // window. Retries and exact sessions have one common instant, which neither's order
-// should miss however much its way varies.
+// should miss however much its way varies. Fresh sockets are lost on an instant that one side misses, so theirs leaves time
+// for a lost order to be sent again. Guesses begin as the order comes in; the many sockets fire when all of them are out.
 func (g *group) schedule(s *session, p *pace, now time.Time) time.Time {
 	a, b := oneWay(s.sides[0].m), oneWay(s.sides[1].m)
-	s.giveUp = g.attemptTimeout + 4*(a+b) + time.Duration(s.burst)*handshakeCost
+	burst := time.Duration(s.burst) * handshakeCost
+	t := timing{giveUp: g.attemptTimeout + 4*(a+b) + burst, quiet: quietTime + 4*(a+b) + burst}
 	arrival := now.Add(max(a, b))
 	common := now.Add(max(latest(s.sides[0].m), latest(s.sides[1].m)) + fireMargin)
 	switch {
+	case s.plan.guesses():
+		common = common.Add(s.plan.lead() + orderAgain)
+		guesser := t
+		guesser.giveUp += common.Sub(now)
+		guesser.quiet += common.Sub(now)
+		t.fire = g.clock.at(common)
+		s.sides[s.plan.hard].timing, s.sides[1-s.plan.hard].timing = t, guesser
+		return common.Add(t.giveUp)
+	case s.plan.strategy == fresh:
+		common = common.Add(orderAgain + 6*slowest(s))
 	case p != nil && !p.base.IsZero():
 		common = p.base.Add(time.Duration(p.slot) * paceSlot)
 	case s.attempt == 1 && !s.exact && (a-b).Abs() < g.window/2:
-		s.fireTime = 0
-		return arrival
+		s.sides[0].timing, s.sides[1].timing = t, t
+		return arrival.Add(t.giveUp)
 	}
-	s.fireTime = g.clock.at(common)
-	return common
+	t.fire = g.clock.at(common)
+	s.sides[0].timing, s.sides[1].timing = t, t
+	return common.Add(t.giveUp)
 }
 
 // grace is how long after its end the reports of an attempt may take to come.

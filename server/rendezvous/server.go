@@ -57,11 +57,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	r := &rules{
 		clock: newClock(), window: cfg.Window, attemptTimeout: cfg.AttemptTimeout, maxAttempts: cfg.MaxAttempts,
-		limits: cfg.Limits, metrics: m, budget: &budget{max: int64(cfg.Limits.MaxSessions)},
+		limits: cfg.Limits, metrics: m, budget: &budget{max: int64(cfg.Limits.MaxSessions)}, witness: protocol.NewWitnessSecret(),
 	}
 	return &Server{
 		cfg: cfg, rules: r, registry: newRegistry(r, cfg.Logger), pending: newPending(cfg.Limits, m),
-		stun:    &stunServer{rates: newSourceRates(cfg.Limits.STUNPerSecond, cfg.Limits.STUNPerSource, cfg.Limits.MaxSources), metrics: m},
+		stun:    &stunServer{rates: newSourceRates(cfg.Limits.STUNPerSecond, cfg.Limits.STUNPerSource, cfg.Limits.MaxSources), metrics: m, witness: r.witness, clock: r.clock},
 		metrics: m, log: cfg.Logger, drained: make(chan struct{}), done: make(chan struct{}),
 	}, nil
 }

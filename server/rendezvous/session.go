@@ -2,6 +2,8 @@ package rendezvous
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,14 +22,16 @@ type session struct {
 	replaces   protocol.SessionID // the session whose link is lost; zero: none
 	burst      int                // how many sessions a peer may have to make at once with this one
 
-	attempt  int
-	moved    int // attempts that a new address of one side has spoilt
-	key      protocol.SessionKey
-	fireTime int64         // on the server's clock; 0: as the order comes in
-	giveUp   time.Duration // after the fire time
-	ordered  time.Time     // the current attempt
-	began    time.Time     // the first attempt
-	end      deadline      // of the current attempt
+	attempt   int
+	moved     int // attempts that a new address of one side has spoilt
+	key       protocol.SessionKey
+	plan      plan
+	state     state
+	silent    bool      // in an attempt that failed, nothing came in somewhere
+	predicted bool      // prediction of ports was tried
+	ordered   time.Time // the current attempt
+	began     time.Time // the first attempt
+	end       deadline  // of the current attempt
 
 	succeeded bool // the dialler has proven the path; kept for the other's report
 }
@@ -38,7 +42,20 @@ type side struct {
 	requestID uint64     // its own Connect or Join; 0: the other asked
 	report    *pb.Report // of the current attempt; nil: none yet
 	gone      bool       // vanished after its report
+
+	timing   timing
+	prepared bool           // it has answered Prepare
+	fresh    netip.AddrPort // and this is its socket's address; invalid: it has none
 }
+
+// state is how far the current attempt is.
+type state int
+
+const (
+	ordered   state = iota // both have their orders
+	preparing              // sockets are being opened
+	queued                 // waits for its turn to guess ports
+)
 
 // sessionRequest is a Connect that has become a session.
 type sessionRequest struct {
@@ -82,21 +99,19 @@ func (g *group) open(a, b *member, requestA, requestB uint64, c *collective, ask
 		s.replaces = c.replaces(a, b)
 	}
 	g.metrics.sessionsOpen.Inc()
-	g.order(s, p, now)
+	g.next(s, p, now)
 	return s
 }
 
-// order begins the next attempt.
+// order lets the attempt begin.
 func (g *group) order(s *session, p *pace, now time.Time) {
-	s.attempt++
-	s.key = protocol.NewSessionKey()
+	s.state = ordered
 	s.ordered = now
-	s.sides[0].report, s.sides[1].report = nil, nil
-	fires := g.schedule(s, p, now)
-	g.deadlines.set(&s.end, fires.Add(s.giveUp+g.grace(s)))
+	over := g.schedule(s, p, now)
+	g.deadlines.set(&s.end, over.Add(g.grace(s)))
 	g.tell(s, 0)
 	g.tell(s, 1)
-	g.log.Debug("order", zap.Stringer("session", s.id), zap.Int("attempt", s.attempt),
+	g.log.Debug("order", zap.Stringer("session", s.id), zap.Int("attempt", s.attempt), zap.Stringer("strategy", s.plan.strategy),
 		zap.String("dialler", s.sides[s.dialler].m.name), zap.String("listener", s.sides[1-s.dialler].m.name))
 }
 
@@ -111,7 +126,12 @@ func (g *group) tell(s *session, i int) {
 	o := &pb.Session{
 		Id: s.id[:], Attempt: uint32(s.attempt), Key: key[:], Peer: other.info(),
 		Candidates: candidates(other, me), Role: role,
-		FireTimeNs: s.fireTime, GiveUpNs: int64(s.giveUp), RequestId: s.sides[i].requestID,
+		FireTimeNs: s.sides[i].timing.fire, GiveUpNs: int64(s.sides[i].timing.giveUp), QuietNs: int64(s.sides[i].timing.quiet),
+		RequestId: s.sides[i].requestID,
+	}
+	s.plan.describe(o, i, s.sides[i].fresh.IsValid())
+	if a := s.sides[1-i].fresh; s.plan.strategy == fresh && a.IsValid() {
+		o.Candidates = []*pb.Candidate{{Type: pb.Candidate_SERVER_REFLEXIVE, Address: protocol.AddrToPB(a)}}
 	}
 	if s.collective != nil {
 		o.Collective = s.collective.name
@@ -129,6 +149,11 @@ func (g *group) close(s *session) {
 	}
 	delete(g.sessions, s)
 	g.deadlines.stop(&s.end)
+	if s.state == queued {
+		g.queue = slices.DeleteFunc(g.queue, func(w *session) bool { return w == s })
+	}
+	s.state = ordered // no longer waiting for anything
+	g.giveTurn(s, time.Now())
 	for i := range s.sides {
 		m := s.sides[i].m
 		delete(m.sessions, s.id)

@@ -19,6 +19,8 @@ import (
 type stunServer struct {
 	rates   *sourceRates
 	metrics *metrics
+	witness protocol.WitnessSecret
+	clock   clock
 	// ways out, by the socket; nil where there is none. Set before the first packet is read.
 	ways [stunSockets]packetWriter
 }
@@ -83,11 +85,15 @@ func (s *stunServer) answer(dst, packet []byte, from netip.AddrPort, at stunSock
 		}
 		r.to = netip.AddrPortFrom(from.Addr(), req.ResponsePort)
 	}
-	if len(cannot) > 0 {
+	switch {
+	case len(cannot) > 0:
 		r = reply{by: at, to: from}
 		r.packet, err = protocol.AppendUnknownAttributes(dst, req.TransactionID, cannot)
 		result = "refused"
-	} else {
+	case req.Witness && !req.Asks() && at != stunTCP: // else it would be given to somebody else than the address's owner
+		r.packet, err = protocol.AppendWitnessed(dst, req.TransactionID, from, s.witness.Make(from, byte(at), s.clock.now()))
+		result = "answered"
+	default:
 		r.packet, err = protocol.AppendBindingResponse(dst, req.TransactionID, from, nil)
 		result = "answered"
 	}
