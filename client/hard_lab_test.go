@@ -48,6 +48,8 @@ func TestSymmetricAndPortRestrictedMeetByManySocketsAndGuessedPorts(t *testing.T
 		{"symmetric asks", natlab.Symmetric(), natlab.PortRestricted(), "many_sockets"},
 		{"symmetric is asked", natlab.PortRestricted(), natlab.Symmetric(), "guessed_ports"},
 		{"without a drop rule", natlab.Symmetric(), natlab.PortRestrictedNoDrop(), "many_sockets"},
+		{"symmetric in sequence asks", natlab.SequentialSymmetric(), natlab.PortRestricted(), "many_sockets"},
+		{"symmetric in sequence is asked", natlab.PortRestricted(), natlab.SequentialSymmetric(), "predicted_ports"},
 		{"address-dependent mapping", addressDependentMapping(), natlab.PortRestricted(), "many_sockets"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -60,6 +62,9 @@ func TestSymmetricAndPortRestrictedMeetByManySocketsAndGuessedPorts(t *testing.T
 			must(t, err)
 			must(t, conn.Proven(ctx))
 			i := conn.Info()
+			if quick := tc.a.Ports == natlab.SequentialPorts || tc.b.Ports == natlab.SequentialPorts; quick && i.Attempts == 1 && i.InitsOut > 200 {
+				t.Errorf("%d INITs though the ports are predicted", i.InitsOut)
+			}
 			if i.Strategy != tc.want {
 				t.Errorf("by %s, want %s", i.Strategy, tc.want)
 			}

@@ -15,7 +15,7 @@ const (
 	// AddressDependentMapping gives it one external port per destination address.
 	AddressDependentMapping
 	// AddressAndPortDependentMapping gives it one per destination address and port
-	// (a "symmetric" NAT). The port is always chosen at random.
+	// (a "symmetric" NAT). The port is chosen at random unless [SequentialPorts] are asked for.
 	AddressAndPortDependentMapping
 )
 
@@ -69,6 +69,9 @@ const (
 	PortPreservation PortAssignment = iota
 	// RandomPorts draws each port at random from 1024 to 65535.
 	RandomPorts
+	// SequentialPorts gives each new mapping the port after the last one's, from 20000 to 59999 and round again. Only for
+	// AddressAndPortDependentMapping.
+	SequentialPorts
 )
 
 // String returns a short name.
@@ -78,6 +81,8 @@ func (p PortAssignment) String() string {
 		return "port preservation"
 	case RandomPorts:
 		return "random ports"
+	case SequentialPorts:
+		return "sequential ports"
 	}
 	return fmt.Sprintf("unknown port assignment (%d)", uint8(p))
 }
@@ -119,7 +124,7 @@ func (n NAT) String() string {
 	if n.randomPorts() {
 		s += ", " + RandomPorts.String()
 	} else {
-		s += ", " + PortPreservation.String()
+		s += ", " + n.Ports.String()
 	}
 	if n.Hairpinning {
 		s += ", hairpinning"
@@ -156,13 +161,18 @@ func Symmetric() NAT {
 	return NAT{Mapping: AddressAndPortDependentMapping, Ports: RandomPorts, DropUnsolicited: true}
 }
 
+// SequentialSymmetric gives each destination another port, one after the other.
+func SequentialSymmetric() NAT {
+	return NAT{Mapping: AddressAndPortDependentMapping, Ports: SequentialPorts, DropUnsolicited: true}
+}
+
 // UDPBlocked lets no UDP through.
 func UDPBlocked() NAT {
 	return NAT{DropUnsolicited: true, UDPBlocked: true}
 }
 
 func (n NAT) randomPorts() bool {
-	return n.Ports == RandomPorts || n.Mapping == AddressAndPortDependentMapping
+	return n.Ports == RandomPorts || n.Mapping == AddressAndPortDependentMapping && n.Ports != SequentialPorts
 }
 
 // tracksPorts says whether the router must remember who owns which external
@@ -184,10 +194,12 @@ func (n NAT) validate() error {
 		return fmt.Errorf("natlab: %s", n.Mapping)
 	case n.Filtering > EndpointIndependentFiltering:
 		return fmt.Errorf("natlab: %s", n.Filtering)
-	case n.Ports > RandomPorts:
+	case n.Ports > SequentialPorts:
 		return fmt.Errorf("natlab: %s", n.Ports)
 	case n.MappingTimeout < 0:
 		return fmt.Errorf("natlab: negative mapping timeout %s", n.MappingTimeout)
+	case n.Ports == SequentialPorts && n.Mapping != AddressAndPortDependentMapping:
+		return fmt.Errorf("natlab: %s need %s", SequentialPorts, AddressAndPortDependentMapping)
 	case n.Mapping == AddressDependentMapping && !n.randomPorts():
 		return fmt.Errorf("natlab: %s needs %s", n.Mapping, RandomPorts)
 	}

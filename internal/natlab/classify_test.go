@@ -100,6 +100,7 @@ func TestNATBehavesAsAsked(t *testing.T) {
 		"port-restricted, random ports": with(natlab.PortRestricted(), random),
 		"port-restricted, no drop":      natlab.PortRestrictedNoDrop(),
 		"symmetric":                     natlab.Symmetric(),
+		"symmetric, sequential ports":   natlab.SequentialSymmetric(),
 		"symmetric, open filter": with(natlab.Symmetric(), func(n *natlab.NAT) {
 			n.Filtering, n.Hairpinning = natlab.EndpointIndependentFiltering, false
 		}),

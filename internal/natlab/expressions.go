@@ -89,6 +89,14 @@ func flowDirection(d uint32) []expr.Any {
 	return match(&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg(matchRegister)}, expr.CmpOpEq, []byte{byte(d)})
 }
 
+// following loads the next port of a sequence. The kernel counts in its own byte order and takes ports in the network's.
+func following(r uint32) []expr.Any {
+	return []expr.Any{
+		&expr.Numgen{Register: reg(r), Type: unix.NFT_NG_INCREMENTAL, Modulus: 40000, Offset: 20000},
+		&expr.Byteorder{SourceRegister: reg(r), DestRegister: reg(r), Op: expr.ByteorderHton, Len: 2, Size: 2},
+	}
+}
+
 func drop() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}} }
 
 func count(name string) []expr.Any {

@@ -217,7 +217,8 @@ func TestInvalidConfigurationsAreRefused(t *testing.T) {
 	for name, cfg := range map[string]natlab.SiteConfig{
 		"mapping":             {NAT: natlab.NAT{Mapping: 3}},
 		"filtering":           {NAT: natlab.NAT{Filtering: 3}},
-		"ports":               {NAT: natlab.NAT{Ports: 2}},
+		"ports":               {NAT: natlab.NAT{Ports: 3}},
+		"sequential ports":    {NAT: natlab.NAT{Ports: natlab.SequentialPorts}},
 		"timeout":             {NAT: natlab.NAT{MappingTimeout: -1}},
 		"address-dependent":   {NAT: natlab.NAT{Mapping: natlab.AddressDependentMapping}},
 		"negative delay":      {Link: natlab.Link{Delay: -1}},
@@ -256,6 +257,24 @@ func TestClosedLabRefuses(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+func TestSequentialPortsFollowOneAnother(t *testing.T) {
+	l := newLab(t)
+	site := addSite(t, l, natlab.SiteConfig{NAT: natlab.SequentialSymmetric()})
+	public := addHost(t, l, "public")
+	one, two := listen(t, public), listen(t, public)
+	a := addHost(t, site, "a")
+	e, f := listen(t, a), listen(t, a)
+	first := e.observe(one).Port()
+	for i, got := range []uint16{e.observe(two).Port(), f.observe(one).Port(), f.observe(two).Port()} {
+		if want := first + uint16(i) + 1; got != want {
+			t.Errorf("mapping %d is at port %d, want %d", i+1, got, want)
+		}
+	}
+	if again := e.observe(one).Port(); again != first {
+		t.Errorf("a mapping has moved from port %d to %d", first, again)
+	}
+}
 
 // Homes often have the same private addresses.
 func TestSitesMayShareAPrivatePrefix(t *testing.T) {

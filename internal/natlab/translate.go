@@ -66,9 +66,13 @@ func (r *ruleset) addSNAT() {
 			key := load(sourceAddress(0), sourcePort(1), destinationAddress(2))
 			r.rule(c, direction, udp(), key, []expr.Any{lookup(r.ports, 0, 4)}, r.snat(4, false))
 		}
-		if r.owners != nil && !r.nat().randomPorts() {
+		if r.owners != nil && r.nat().Ports == PortPreservation && !r.nat().randomPorts() {
 			// Another endpoint has this port already.
 			r.rule(c, direction, udp(), load(sourcePort(0)), []expr.Any{lookup(r.owners, 0, 1)}, r.snat(noPort, true))
+		}
+		if r.nat().Ports == SequentialPorts {
+			r.rule(c, direction, udp(), following(4), r.snat(4, false))
+			continue
 		}
 		r.rule(c, direction, udp(), r.snat(noPort, r.nat().randomPorts()))
 	}
