@@ -25,14 +25,7 @@ const (
 	controlWrite = 5 * time.Second
 	// leaveLimit bounds the wait for the server's goodbye.
 	leaveLimit = 200 * time.Millisecond
-	// tcpProbeAfter is how long the QUIC handshake may take before TCP is tried, to tell blocked UDP from a
-	// server that is not there.
-	tcpProbeAfter = time.Second
-	// udpBlockedAfter is how long the QUIC handshake may take once TCP has reached the server.
-	udpBlockedAfter = 2 * time.Second
 )
-
-var errUDPBlocked = errors.New("TCP reaches the server's port, UDP does not")
 
 // control is one signed-in connection to the rendezvous.
 type control struct {
@@ -97,7 +90,7 @@ func (c *Client) dialServer(ctx context.Context, server netip.AddrPort) (*quic.C
 	var probe sync.WaitGroup
 	defer probe.Wait()
 	defer cancel(nil)
-	probe.Go(func() { c.probeTCP(dctx, server, cancel) })
+	probe.Go(func() { c.findBlockage(dctx, server, cancel) })
 	qc, err := c.transport.Dial(dctx, udpAddr(server), c.controlTLS(), controlQUIC())
 	if err == nil {
 		return qc, nil
@@ -125,28 +118,6 @@ func (c *Client) dialServer(ctx context.Context, server netip.AddrPort) (*quic.C
 		e.Detail = "the certificate of " + c.cfg.url.Host + " was refused; a connection string with pin= needs no public certificate"
 	}
 	return nil, e
-}
-
-// probeTCP cancels the handshake when TCP reaches the server long before UDP does.
-func (c *Client) probeTCP(ctx context.Context, server netip.AddrPort, cancel context.CancelCauseFunc) {
-	wait := time.NewTimer(tcpProbeAfter)
-	defer wait.Stop()
-	select {
-	case <-ctx.Done():
-		return
-	case <-wait.C:
-	}
-	conn, err := c.cfg.DialTCP(ctx, "tcp", server.String())
-	if err != nil {
-		return
-	}
-	_ = conn.Close()
-	wait.Reset(udpBlockedAfter)
-	select {
-	case <-ctx.Done():
-	case <-wait.C:
-		cancel(errUDPBlocked)
-	}
 }
 
 // introduce opens the control stream, sends SignIn and reads the answer.

@@ -109,7 +109,7 @@ func (s *session) choose() plan {
 	case s.silent:
 		return plan{strategy: fresh}
 	}
-	return plan{}
+	return plan{strategy: plain}
 }
 
 func randomPorts(hard int) plan {
