@@ -86,8 +86,9 @@ func addressDependentMapping() natlab.NAT {
 // helps.
 func TestASpoiltMappingIsReplacedByAFreshSocket(t *testing.T) {
 	w := newWideWorld(t)
-	a := w.known(w.behind("a", natlab.PortRestrictedNoDrop(), quarter()), "a")
-	b := w.known(w.behind("b", natlab.PortRestrictedNoDrop(), quarter()), "b")
+	far := natlab.Link{Delay: 25 * time.Millisecond} // so that even a busy machine fires both sides before anything arrives
+	a := w.known(w.behind("a", natlab.PortRestrictedNoDrop(), far), "a")
+	b := w.known(w.behind("b", natlab.PortRestrictedNoDrop(), far), "b")
 	echo(t, b)
 	ctx := within(t, 15*time.Second)
 	client.SendBetween(a, client.Observed(b))

@@ -15,7 +15,7 @@ func TestAThawWithoutTheRendezvousFailsInTime(t *testing.T) {
 	server := rendezvoustest.Start(t, nil)
 	s := newSession()
 	t.Cleanup(s.SignOut)
-	cfg := client.Config{URL: server.URL(), Group: "g", Name: "f", SignInTimeout: 500 * time.Millisecond}
+	cfg := client.Config{URL: server.URL(), Group: "g", Name: "f", SignInTimeout: 2 * time.Second}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // the function's deadline
 	defer cancel()
 	s.begin()
@@ -29,7 +29,7 @@ func TestAThawWithoutTheRendezvousFailsInTime(t *testing.T) {
 	if _, err = s.SignIn(ctx, cfg); client.ReasonOf(err) != protocol.ReasonServerUnreachable {
 		t.Errorf("without the rendezvous: %v, want server_unreachable", err)
 	}
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	if ctx.Err() != nil {
