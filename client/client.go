@@ -234,7 +234,7 @@ func (c *Client) newConn(a *attempt, qc *quic.Conn, pr *proof, began, now time.T
 		SessionID:         a.s.id,
 		Replaces:          a.s.replaces,
 		Dialler:           a.dialler,
-		Path:              pathName(a.p.kind(remote)),
+		Path:              protocol.CandidateWord(a.p.kind(remote)),
 		Strategy:          strategyName(a.strategy),
 		Local:             local,
 		Remote:            remote,

@@ -256,20 +256,5 @@ func (c *Conn) opError(ctx context.Context, op string, err error) error {
 	return &Error{Op: op, Peer: c.peer.Name, Err: err}
 }
 
-// pathName is RFC 8445's word for a candidate's type.
-func pathName(t pb.Candidate_Type) string {
-	switch t {
-	case pb.Candidate_HOST:
-		return "host"
-	case pb.Candidate_SERVER_REFLEXIVE:
-		return "server_reflexive"
-	case pb.Candidate_PEER_REFLEXIVE:
-		return "peer_reflexive"
-	case pb.Candidate_RELAYED:
-		return "relayed"
-	}
-	return "unknown"
-}
-
 // strategyName is the word of a strategy.
 func strategyName(s pb.Strategy) string { return strings.ToLower(s.String()) }

@@ -38,23 +38,24 @@ const (
 	proofLimit   = 3 * time.Second
 )
 
-func proofBytes(key protocol.SessionKey, dialler bool) []byte {
+// proofBytes fails for no key; the libraries below only say that it could.
+func proofBytes(key protocol.SessionKey, dialler bool) ([]byte, error) {
 	info := "bradawl/1 proof of the listener"
 	if dialler {
 		info = "bradawl/1 proof of the dialler"
 	}
 	seed, err := hkdf.Expand(sha256.New, key[:], info, 2*aes.BlockSize)
 	if err != nil {
-		panic("hkdf: " + err.Error()) // only for lengths over 8160
+		return nil, fmt.Errorf("make proof: %w", err)
 	}
 	block, err := aes.NewCipher(seed[:aes.BlockSize])
 	if err != nil {
-		panic("aes: " + err.Error()) // only for other lengths of keys
+		return nil, fmt.Errorf("make proof: %w", err)
 	}
 	out := make([]byte, len(proofMagic)+proofPadding)
 	pad := out[copy(out, proofMagic):]
 	cipher.NewCTR(block, seed[aes.BlockSize:]).XORKeyStream(pad, pad)
-	return out
+	return out, nil
 }
 
 var (
@@ -110,7 +111,10 @@ func (p *proof) exchange(ctx context.Context, checked func() bool) error {
 
 	wrote := make(chan error, 1)
 	go func() {
-		_, err := p.out.Write(proofBytes(p.key, p.dialler))
+		b, err := proofBytes(p.key, p.dialler)
+		if err == nil {
+			_, err = p.out.Write(b)
+		}
 		wrote <- err
 	}()
 	err := p.read(ctx, func() error {
@@ -144,7 +148,10 @@ func (p *proof) read(ctx context.Context, halfway func() error) error {
 	p.acceptedOnce.Do(func() { close(p.accepted) })
 	stop := context.AfterFunc(ctx, func() { _ = in.SetReadDeadline(time.Now()) })
 	defer stop()
-	err = readProof(in, proofBytes(p.key, !p.dialler), halfway)
+	want, err := proofBytes(p.key, !p.dialler)
+	if err == nil {
+		err = readProof(in, want, halfway)
+	}
 	if err != nil {
 		in.CancelRead(CodeProofFailed)
 	}

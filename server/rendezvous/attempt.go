@@ -121,7 +121,7 @@ func (g *group) succeed(s *session, r *pb.Report) {
 	g.metrics.strategies.WithLabelValues("success", s.plan.strategy.String()).Inc()
 	g.metrics.sessionEnded(protocol.ReasonOK)
 	began := g.clock.at(s.began)
-	fields := []zap.Field{zap.String("path", candidateLabel(r.GetPath())), zap.Stringer("strategy", s.plan.strategy)}
+	fields := []zap.Field{zap.String("path", protocol.CandidateWord(r.GetPath())), zap.Stringer("strategy", s.plan.strategy)}
 	if t := r.GetHandshakeDoneNs(); t != 0 {
 		took := max(0, time.Duration(t-began))
 		g.metrics.punch.WithLabelValues(s.natPair()).Observe(took.Seconds())
@@ -130,7 +130,7 @@ func (g *group) succeed(s *session, r *pb.Report) {
 	if t := r.GetProvenNs(); t != 0 {
 		g.metrics.proven.WithLabelValues(s.natPair()).Observe(max(0, time.Duration(t-began)).Seconds())
 	}
-	g.metrics.paths.WithLabelValues(candidateLabel(r.GetPath())).Inc()
+	g.metrics.paths.WithLabelValues(protocol.CandidateWord(r.GetPath())).Inc()
 	if c := s.collective; c != nil {
 		c.linked(s.sides[0].m, s.sides[1].m, s.id)
 		delete(c.pending, pairOf(s.sides[0].m, s.sides[1].m))
@@ -207,19 +207,4 @@ func (g *group) judge(s *session) (protocol.Reason, string) {
 		}
 	}
 	return protocol.ReasonQUICTimeout, "no side reported in time"
-}
-
-// candidateLabel is the word of a candidate type in logs and metrics.
-func candidateLabel(t pb.Candidate_Type) string {
-	switch t {
-	case pb.Candidate_HOST:
-		return "host"
-	case pb.Candidate_SERVER_REFLEXIVE:
-		return "server_reflexive"
-	case pb.Candidate_PEER_REFLEXIVE:
-		return "peer_reflexive"
-	case pb.Candidate_RELAYED:
-		return "relayed"
-	}
-	return "unknown"
 }
