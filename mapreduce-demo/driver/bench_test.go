@@ -68,6 +68,12 @@ type heard struct {
 
 func newBench(t *testing.T, network stage.Network, mappers, reducers int, mode exchange.Mode, text []string) *bench {
 	t.Helper()
+	return newBenchBehind(t, natlab.PortRestricted(), network, mappers, reducers, mode, text)
+}
+
+// newBenchBehind has all functions behind NATs of a kind.
+func newBenchBehind(t *testing.T, kind natlab.NAT, network stage.Network, mappers, reducers int, mode exchange.Mode, text []string) *bench {
+	t.Helper()
 	if network == stage.NAT {
 		natlab.Require(t)
 	}
@@ -81,7 +87,7 @@ func newBench(t *testing.T, network stage.Network, mappers, reducers int, mode e
 	b.stage, err = stage.New(ctx, stage.Config{
 		Network: network, Dir: t.TempDir(), Program: exe,
 		Rendezvous: []string{"rendezvous"}, Worker: []string{"worker"},
-		NATKind: natlab.PortRestricted(),
+		NATKind: kind,
 		OnTask:  func(environment string, e task.Event) { b.hear(heard{environment: environment, task: e}) },
 	})
 	if err != nil {

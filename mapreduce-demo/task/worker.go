@@ -97,6 +97,12 @@ func failure(err error) *Failure {
 	if errors.As(err, &lost) {
 		f.Lost = &Lost{Producer: lost.Producer, Attempts: lost.Attempts}
 	}
+	var link *exchange.LinkError
+	if errors.As(err, &link) {
+		// The producer is there, but not for this consumer. Another environment has another NAT; and a next attempt of the
+		// consumer must not wait for a producer that it may not even see.
+		f.Lost = &Lost{Producer: link.Producer}
+	}
 	f.Final = errors.Is(err, mapreduce.ErrJob)
 	return f
 }
