@@ -65,8 +65,9 @@ func TestADamagedObjectRunsTheMapperAgain(t *testing.T) {
 			if got := attempts(result, task.Map, 1); len(got) != 2 {
 				t.Errorf("%d attempts of the mapper, want 2", len(got))
 			}
-			if got := attempts(result, task.Reduce, 0); len(got) != 2 {
-				t.Errorf("%d attempts of the reducer, want 2", len(got))
+			// One of the reducers says that the mapper is lost; the other may find the new attempt's data while it still looks.
+			if got := len(attempts(result, task.Reduce, 0)) + len(attempts(result, task.Reduce, 1)); got < 3 || got > 4 {
+				t.Errorf("%d attempts of both reducers, want 3 or 4", got)
 			}
 		})
 	}
