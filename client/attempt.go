@@ -314,10 +314,14 @@ func (a *attempt) run() {
 	}
 }
 
+// peerVaries tells whether the peer's NAT maps each destination anew.
+func (a *attempt) peerVaries() bool {
+	return a.mapping == pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT || a.mapping == pb.MappingBehavior_MAPPING_ADDRESS_DEPENDENT
+}
+
 // failure describes an attempt that ran out of time.
 func (a *attempt) failure() *Error {
-	varies := a.c.mappingVaries() || a.mapping == pb.MappingBehavior_MAPPING_ADDRESS_AND_PORT_DEPENDENT ||
-		a.mapping == pb.MappingBehavior_MAPPING_ADDRESS_DEPENDENT
+	varies := a.c.mappingVaries() || a.peerVaries()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	e := &Error{Op: "connect", Peer: a.s.peer.Name, Reason: a.p.failure(varies)}

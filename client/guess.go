@@ -68,6 +68,25 @@ func (g *guesses) ports() []uint16 {
 	return all[:n]
 }
 
+// pacer spreads packets evenly. After a pause that was too long it does not make up for more than guessBurst.
+type pacer struct {
+	rate  int // per second
+	began time.Time
+	sent  int
+}
+
+// due returns how many packets are to be sent now.
+func (p *pacer) due(now time.Time) int {
+	n := int(now.Sub(p.began)*time.Duration(p.rate)/time.Second) + 1 - p.sent
+	if n > guessBurst {
+		p.began = p.began.Add(time.Duration(n-guessBurst) * time.Second / time.Duration(p.rate))
+		n = guessBurst
+	}
+	n = max(n, 0)
+	p.sent += n
+	return n
+}
+
 // sendGuesses sends the INITs to guessed ports from the client's own socket, paced. One attempt at a time does that, which
 // keeps the client as a whole within the rate.
 func (a *attempt) sendGuesses() {
@@ -81,22 +100,18 @@ func (a *attempt) sendGuesses() {
 		return
 	}
 	ports := a.guess.ports()
-	began, sent := time.Now(), 0
-	for sent < len(ports) {
+	pace := pacer{rate: a.guess.rate, began: time.Now()}
+	for len(ports) > 0 {
 		now := time.Now()
-		due := int(now.Sub(began)*time.Duration(a.guess.rate)/time.Second) + 1
-		n := min(due-sent, guessBurst, len(ports)-sent)
-		for _, port := range ports[sent : sent+n] {
+		n := min(pace.due(now), len(ports))
+		for _, port := range ports[:n] {
 			b, err := protocol.AppendInit(nil, newTransaction(), a.s.id, a.c.cfg.Name, a.key)
 			if err != nil {
 				return // the name was checked at sign-in
 			}
 			a.c.write(b, netip.AddrPortFrom(a.guess.at, port))
 		}
-		sent += n
-		if due-sent > guessBurst { // late: the rest must not come as one burst
-			began = now.Add(-time.Duration(sent) * time.Second / time.Duration(a.guess.rate))
-		}
+		ports = ports[n:]
 		a.noteSent(now, n)
 		if !a.pause(guessTick) {
 			return

@@ -40,6 +40,7 @@ func (w *world) known(h *natlab.Host, name string, change ...func(*client.Config
 }
 
 func TestSymmetricAndPortRestrictedMeetByManySocketsAndGuessedPorts(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name string
 		a, b natlab.NAT
@@ -85,6 +86,7 @@ func addressDependentMapping() natlab.NAT {
 // The first packets of a come to b's NAT long before b sends any, and take its mapping away; nothing but another mapping
 // helps.
 func TestASpoiltMappingIsReplacedByAFreshSocket(t *testing.T) {
+	t.Parallel()
 	w := newWideWorld(t)
 	far := natlab.Link{Delay: 25 * time.Millisecond} // so that even a busy machine fires both sides before anything arrives
 	a := w.known(w.behind("a", natlab.PortRestrictedNoDrop(), far), "a")
@@ -103,7 +105,34 @@ func TestASpoiltMappingIsReplacedByAFreshSocket(t *testing.T) {
 	roundTrip(t, conn, 200_000)
 }
 
+// The tests for a NAT's filter make the rendezvous send where nobody has sent to. Where a NAT keeps a trace of that, the
+// client's own mapping must stay what it is.
+func TestLookingAtTheNATSpoilsNoMappingOfTheClients(t *testing.T) {
+	t.Parallel()
+	w := newWideWorld(t)
+	site := w.site("a", natlab.PortRestrictedNoDrop(), quarter())
+	h, err := site.AddHost("a")
+	must(t, err)
+	a := w.known(h, "a")
+	count, err := site.Counters()
+	must(t, err)
+	if count.UnsolicitedPackets == 0 {
+		t.Fatal("the filter was not tested")
+	}
+	b := w.known(w.behind("b", natlab.FullCone(), quarter()), "b")
+	ctx := within(t, 15*time.Second)
+	conn, err := a.Connect(ctx, "b")
+	must(t, err)
+	must(t, conn.Proven(ctx))
+	seen, err := b.Accept(ctx)
+	must(t, err)
+	if got := seen.Info().Remote; got != client.Observed(a) || conn.Info().Attempts != 1 {
+		t.Errorf("b sees a at %s in attempt %d, the rendezvous at %s", got, conn.Info().Attempts, client.Observed(a))
+	}
+}
+
 func TestHopelessPairsFailSoonAndSayWhy(t *testing.T) {
+	t.Parallel()
 	for _, early := range []bool{false, true} {
 		w := newWideWorld(t)
 		sign := w.known
@@ -121,6 +150,7 @@ func TestHopelessPairsFailSoonAndSayWhy(t *testing.T) {
 }
 
 func TestBlockedUDPIsFoundSoon(t *testing.T) {
+	t.Parallel()
 	for range 2 {
 		w := newWorld(t)
 		start := time.Now()
@@ -132,6 +162,7 @@ func TestBlockedUDPIsFoundSoon(t *testing.T) {
 }
 
 func TestASymmetricNATIsMetThoughNothingIsKnownOfItYet(t *testing.T) {
+	t.Parallel()
 	w := newWideWorld(t)
 	a := w.signedIn(w.behind("a", natlab.Symmetric(), quarter()), "a")
 	b := w.signedIn(w.behind("b", natlab.PortRestricted(), quarter()), "b")

@@ -119,7 +119,7 @@ func (r NetReport) explainMapping() []string {
 			first = "The NAT's mapping is endpoint-independent (RFC 4787) as far as two ports on one address can tell; it could still differ for other addresses."
 		}
 		return []string{first,
-			"Peers can be reached at the observed address: direct connections work with every NAT but those that map each destination anew and whose ports cannot be guessed."}
+			"Peers can be reached at the observed address: direct connections work with every NAT; where the other one maps each destination anew and this one keeps strangers out, ports are guessed, which takes about a second."}
 	case MappingAddressDependent:
 		return []string{
 			fmt.Sprintf("The NAT's mapping is address-dependent (RFC 4787): one address of the server saw %s, the other %s.", r.MainMapped, r.OtherMapped),
@@ -137,7 +137,7 @@ func (r NetReport) hardMapping() string {
 	if r.Filtering == FilteringEndpointIndependent {
 		return "Direct connections still work: others reach the observed address, as the NAT lets in packets from anybody."
 	}
-	return "Direct connections surely work only with peers that anybody can reach (no NAT, or one with endpoint-independent or address-dependent filtering)."
+	return "Direct connections work with peers whose address is the same for all: at once if strangers' packets come in there, else by many sockets and guessed ports, which takes about a second. They fail with peers behind another NAT of this kind."
 }
 
 func (r NetReport) explainFiltering() []string {

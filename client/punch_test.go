@@ -282,6 +282,34 @@ func TestNothingGoesOutOnceConnected(t *testing.T) {
 	}
 }
 
+func TestSilenceEndsAnAttemptEarly(t *testing.T) {
+	s := newScript(t, false, 0, 1500*ms, srflx(1))
+	s.p.hush = s.zero.Add(400 * ms)
+	s.until(300 * ms)
+	if at := s.p.ends().Sub(s.zero); at != 400*ms || s.p.next().Sub(s.zero) > 400*ms {
+		t.Errorf("an attempt to which nothing comes in ends after %v", at)
+	}
+	s.heardInit(at(1), 1)
+	if at := s.p.ends().Sub(s.zero); at != 1500*ms {
+		t.Errorf("after an INIT it ends after %v", at)
+	}
+}
+
+func TestTheAnswerToAnotherSocketsINITOpensThePath(t *testing.T) {
+	s := newScript(t, true, 0, 1500*ms, srflx(1), srflx(2))
+	s.until(30 * ms)
+	before := s.p.initsOut
+	s.p.alsoSent(s.time(), 256)
+	s.p.openedBy(s.time(), at(1), 20*ms)
+	s.act()
+	if len(s.to) != 1 || s.to[0] != at(1) || s.dials[0] != 30*ms {
+		t.Errorf("dialled %v at %v, want %s at once", s.to, s.dials, at(1))
+	}
+	if n := s.p.initsOut - before; n != 256 {
+		t.Errorf("%d INITs counted, want 256", n)
+	}
+}
+
 func TestSkewIsTheDistanceOfTheFirstINITs(t *testing.T) {
 	s := newScript(t, false, 10*ms, 500*ms, srflx(1))
 	if _, ok := s.p.skew(4 * ms); ok {

@@ -73,12 +73,16 @@ func (t *sessions) byServerName(name string) *attempt {
 	return a
 }
 
-// expects tells whether a listening attempt knows the address as one of its peer's.
+// expects tells whether a listening attempt knows the address as one of its peer's. A peer whose NAT maps each destination
+// anew may come from any port.
 func (t *sessions) expects(from netip.AddrPort) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.expected[from] > 0
+	return t.expected[from] > 0 || t.expected[anyPort(from)] > 0
 }
+
+// anyPort stands for all ports of an address.
+func anyPort(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), 0) }
 
 // start makes a the running attempt of s, in place of another one, which it returns.
 func (t *sessions) start(s *session, a *attempt, from []netip.AddrPort) (old *attempt) {
@@ -108,8 +112,12 @@ func (t *sessions) expect(a *attempt, from []netip.AddrPort) {
 	}
 	for _, f := range from {
 		t.expected[f]++
+		a.expecting = append(a.expecting, f)
+		if a.peerVaries() {
+			t.expected[anyPort(f)]++
+			a.expecting = append(a.expecting, anyPort(f))
+		}
 	}
-	a.expecting = append(a.expecting, from...)
 }
 
 // halt is called with the lock held; a may be nil.

@@ -59,9 +59,6 @@ func open(m *member) bool {
 // candidates lists where of may be reached by to: its observed address, and
 // behind the same public address its host candidates too.
 func candidates(of, to *member) []*pb.Candidate {
-	if varies(of) && !open(of) && open(to) && !sameSite(of, to) {
-		return nil // it is not reached there, and comes by itself
-	}
 	kind := pb.Candidate_SERVER_REFLEXIVE
 	if of.mapping == pb.MappingBehavior_MAPPING_NONE {
 		kind = pb.Candidate_HOST

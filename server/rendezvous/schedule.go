@@ -11,6 +11,8 @@ const (
 	// quietTime is how long INITs may go unanswered, round trips not counted, before another strategy is tried: seven are
 	// out by then, which 5 % of loss on each of four links leaves one chance in a million.
 	quietTime = 400 * time.Millisecond
+	// uselessMargin is the same for an INIT to where the other peer cannot be reached: the other's own comes first.
+	uselessMargin = 200 * time.Millisecond
 	// reportGrace is how long after the end of an attempt the server waits for reports, the way from the peers not counted.
 	reportGrace = 500 * time.Millisecond
 	// paceAbove is how many sessions at once a peer fires as they come; above it they are paced.
@@ -81,6 +83,16 @@ func (g *group) schedule(s *session, p *pace, now time.Time) time.Time {
 		common = p.base.Add(time.Duration(p.slot) * paceSlot)
 	case s.attempt == 1 && !s.exact && (a-b).Abs() < g.window/2:
 		s.sides[0].timing, s.sides[1].timing = t, t
+		d, l := &s.sides[s.dialler], &s.sides[1-s.dialler]
+		if open(l.m) && !open(d.m) && !sameSite(l.m, d.m) {
+			// It need not open anything. If it is near the server, the dialler's order has only as much time as its INIT.
+			after := now.Add(latest(d.m) + fireMargin)
+			if varies(d.m) {
+				after = now.Add(latest(d.m) + uselessMargin)
+			}
+			l.timing.fire = g.clock.at(after)
+			return after.Add(t.giveUp)
+		}
 		return arrival.Add(t.giveUp)
 	}
 	t.fire = g.clock.at(common)

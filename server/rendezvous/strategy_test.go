@@ -71,16 +71,34 @@ func TestStrategiesFollowFromWhatTheNATsDo(t *testing.T) {
 	}
 }
 
-// Whoever is behind such a NAT is not where the server sees it, and an INIT there meets a closed NAT.
-func TestAPeerThatCannotBeReachedWhereItIsSeenIsNoCandidateOfAnOpenOne(t *testing.T) {
-	inLab(t, func(t *testing.T, l *groupLab) {
-		a, b := l.enter("a", "").nat(mapsAPD, filtersAPD, false), l.enter("b", "").nat(mapsEI, filtersEI, false)
-		a.connect(1, "b", 0)
-		if n, m := len(a.order().Candidates), len(b.order().Candidates); n != 1 || m != 0 {
-			t.Errorf("%d and %d candidates, want 1 and 0", n, m)
-		}
-		a.cancel(1)
-	})
+// Near the server it would fire before the other side has its order, and its INIT meet a closed NAT.
+func TestAListenerThatLetsEverybodyInFiresLast(t *testing.T) {
+	for _, tc := range []struct {
+		m    pb.MappingBehavior
+		a, b pb.FilteringBehavior
+		last time.Duration // after the dialler; 0: as the order comes in
+	}{
+		{mapsEI, filtersAPD, filtersEI, fireMargin}, {mapsAPD, filtersAPD, filtersEI, uselessMargin},
+		{mapsEI, filtersEI, filtersAPD, 0}, {mapsEI, filtersEI, filtersEI, 0}, {mapsEI, filtersAPD, filtersAPD, 0},
+	} {
+		inLab(t, func(t *testing.T, l *groupLab) {
+			a, b := l.enter("a", "").nat(tc.m, tc.a, false), l.enter("b", "").nat(mapsEI, tc.b, false)
+			a.rtt, b.rtt = 100*time.Millisecond, 0
+			a.connect(1, "b", 0)
+			oa, ob := a.order(), b.order()
+			if oa.FireTimeNs != 0 || oa.Role != pb.Session_DIALLER {
+				t.Errorf("the dialler is %v and fires at %v", oa.Role, oa.FireTimeNs)
+			}
+			want := int64(0)
+			if tc.last != 0 {
+				want = l.g.clock.now() + int64(50*time.Millisecond+tc.last)
+			}
+			if ob.FireTimeNs != want {
+				t.Errorf("%v, %v, %v: the listener fires at %v, want %v", tc.m, tc.a, tc.b, ob.FireTimeNs, want)
+			}
+			a.cancel(1)
+		})
+	}
 }
 
 func TestSilenceIsFollowedByFreshSockets(t *testing.T) {
