@@ -21,10 +21,11 @@ const maxUnaccepted = 1024
 // Client is a peer that has signed in. Make it with [SignIn] and end it with
 // Close. Its methods may be called from several goroutines at once.
 type Client struct {
-	cfg      settings
-	identity *identity.Identity
-	clock    *clocksync.Clock
-	peerQUIC *quic.Config
+	cfg       settings
+	identity  *identity.Identity
+	clock     *clocksync.Clock
+	peerQUIC  *quic.Config
+	peerQUIC6 *quic.Config // for IPv6
 
 	pc        net.PacketConn
 	bound     netip.AddrPort
@@ -57,7 +58,8 @@ type Client struct {
 	requests map[uint64]request
 	groups   map[string]*Group
 	conns    map[*Conn]struct{}
-	observed netip.AddrPort
+	observed netip.AddrPort // on the control connection
+	second   netip.AddrPort // in the other family, as the server saw it; invalid: not
 	local    netip.AddrPort
 	windowed time.Duration
 	nat      natResult
@@ -90,6 +92,8 @@ func SignIn(ctx context.Context, cfg Config) (*Client, error) {
 		conns:    make(map[*Conn]struct{}),
 		windowed: protocol.DefaultWindow,
 	}
+	c.peerQUIC6 = c.peerQUIC.Clone()
+	c.peerQUIC6.InitialPacketSize = protocol.MinPathPacket
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	if err := c.start(ctx); err != nil {
 		c.cancel(err)
@@ -113,7 +117,7 @@ func (c *Client) start(ctx context.Context) error {
 		c.discardSocket()
 		return err
 	}
-	if c.pc, err = openSocket(c.cfg, server); err != nil {
+	if c.pc, err = openSocket(c.cfg); err != nil {
 		return &Error{Op: "sign in", Detail: "cannot open a UDP socket", Err: err}
 	}
 	c.bound = boundTo(c.pc)
@@ -127,7 +131,7 @@ func (c *Client) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.local = c.localToward(server)
+	c.local = c.localToward(ctl.server)
 	c.adopt(ctl)
 	c.wg.Go(func() { c.supervise(ctl) })
 	return nil
@@ -140,14 +144,12 @@ func (c *Client) discardSocket() {
 	}
 }
 
-func (c *Client) resolve(ctx context.Context) (netip.AddrPort, error) {
-	var family netip.Addr
+func (c *Client) resolve(ctx context.Context) (endpoints, error) {
+	v4, v6 := true, true
 	if c.cfg.PacketConn != nil {
-		if b := boundTo(c.cfg.PacketConn).Addr(); b.IsValid() && (b.Is4() || !b.IsUnspecified()) {
-			family = b
-		}
+		v4, v6 = families(boundTo(c.cfg.PacketConn))
 	}
-	server, err := resolve(ctx, c.cfg.url.Host, family)
+	server, err := resolve(ctx, c.cfg, v4, v6)
 	switch {
 	case err == nil:
 		return server, nil
@@ -170,8 +172,10 @@ func (c *Client) localToward(server netip.AddrPort) netip.AddrPort {
 			return netip.AddrPortFrom(addrPort(u.LocalAddr()).Addr(), c.bound.Port())
 		}
 	}
-	if len(c.hosts) > 0 {
-		return c.hosts[0]
+	for _, h := range c.hosts {
+		if is4(h) == is4(server) {
+			return h
+		}
 	}
 	return c.bound
 }
@@ -223,7 +227,7 @@ func (c *Client) newConn(a *attempt, qc *quic.Conn, pr *proof, began, now time.T
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if local.Addr().IsUnspecified() || !local.IsValid() {
-		local = c.local
+		local = c.localFor(remote)
 	}
 	started := a.s.started
 	if ask, ok := a.s.waiter().(*connectRequest); ok {

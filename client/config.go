@@ -28,8 +28,8 @@ type Config struct {
 	Role string
 
 	// PacketConn is the UDP socket to use. The client takes it over and closes
-	// it. Nil: a socket of its own, on a port that the system chooses, of the
-	// address family of the server.
+	// it. One that is bound to the unspecified IPv6 address serves both families.
+	// Nil: a socket of its own, on a port that the system chooses, for both.
 	PacketConn net.PacketConn
 	// ListenPacket opens further UDP sockets on the network of PacketConn: for
 	// the discovery of the NAT's behaviour, each for one test, and for
@@ -47,6 +47,9 @@ type Config struct {
 	// DialTCP makes the one TCP connection that tells a network that blocks UDP
 	// from a server that is not there. Nil: net.Dialer.
 	DialTCP func(ctx context.Context, network, address string) (net.Conn, error)
+	// LookupNetIP resolves the server's host name, as net.Resolver's method does.
+	// Nil: that of net.DefaultResolver.
+	LookupNetIP func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	// Identity is the key that this peer is known by. Nil: a fresh one. A peer
 	// that signs in again with the same identity takes its place back.
 	Identity *identity.Identity
@@ -135,6 +138,9 @@ func (cfg Config) check() (settings, error) {
 	setDefault(&s.MaxStreams, defaultMaxStreams)
 	if s.DialTCP == nil {
 		s.DialTCP = new(net.Dialer).DialContext
+	}
+	if s.LookupNetIP == nil {
+		s.LookupNetIP = net.DefaultResolver.LookupNetIP
 	}
 	return s, nil
 }

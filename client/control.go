@@ -31,6 +31,7 @@ const (
 type control struct {
 	c      *Client
 	server netip.AddrPort
+	other  netip.AddrPort // the server in the other family; invalid: it is not known there, or we are not
 	qc     *quic.Conn
 	stream *quic.Stream
 	reader *bufio.Reader
@@ -44,10 +45,10 @@ type control struct {
 }
 
 // signIn dials the server and signs in. The connection is not in use before adopt.
-func (c *Client) signIn(ctx context.Context, server netip.AddrPort, limit time.Duration) (*control, error) {
+func (c *Client) signIn(ctx context.Context, to endpoints, limit time.Duration) (*control, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoAnswer)
 	defer cancel()
-	qc, err := c.dialServer(ctx, server)
+	qc, server, err := c.dialAny(ctx, to)
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +56,9 @@ func (c *Client) signIn(ctx context.Context, server netip.AddrPort, limit time.D
 	if err := ctl.introduce(ctx); err != nil {
 		_ = qc.CloseWithError(0, "")
 		return nil, err
+	}
+	if !c.oneFamily() {
+		ctl.other = ctl.otherAddress(to)
 	}
 	return ctl, nil
 }
@@ -78,6 +82,7 @@ func controlQUIC() *quic.Config {
 		EnableDatagrams:      true,
 		// As at the server: messages are small, and probes would only stand in the way of the first connects.
 		DisablePathMTUDiscovery: true,
+		InitialPacketSize:       protocol.MinPathPacket,
 		// A server opens no streams.
 		MaxIncomingStreams:    -1,
 		MaxIncomingUniStreams: -1,
@@ -135,7 +140,8 @@ func (ctl *control) introduce(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = ctl.stream.SetDeadline(time.Now()) })
 	defer stop()
-	in := &pb.SignIn{Token: c.cfg.url.Token, Group: c.cfg.Group, Name: c.cfg.Name, Role: c.cfg.Role, Agent: c.cfg.Agent}
+	in := &pb.SignIn{Token: c.cfg.url.Token, Group: c.cfg.Group, Name: c.cfg.Name, Role: c.cfg.Role, Agent: c.cfg.Agent,
+		OneFamily: c.oneFamily()}
 	for _, h := range c.hosts {
 		in.HostCandidates = append(in.HostCandidates, protocol.AddrToPB(h))
 	}
@@ -227,7 +233,7 @@ func (c *Client) adopt(ctl *control) {
 		close(ctl.lost)
 		return
 	}
-	c.control, c.outSince, c.outErr, c.observed = ctl, time.Time{}, nil, observed
+	c.control, c.outSince, c.outErr, c.observed, c.second = ctl, time.Time{}, nil, observed, netip.AddrPort{}
 	c.changed.broadcast()
 	if w := time.Duration(ctl.hello.GetWindowNs()); w > 0 {
 		c.windowed = w
@@ -246,6 +252,9 @@ func (c *Client) adopt(ctl *control) {
 	c.wg.Go(ctl.readDatagrams)
 	c.wg.Go(ctl.keepTime)
 	c.wg.Go(func() { c.discoverNAT(ctl) })
+	if ctl.other.IsValid() {
+		c.wg.Go(func() { c.keepAddress(ctl) })
+	}
 	for _, r := range again {
 		ctl.send(r.message())
 		if g, ok := r.(*Group); ok {

@@ -84,6 +84,7 @@ func (c *Client) Discover(ctx context.Context, opts DiscoverOptions) (NetReport,
 		Hosts: c.hosts, Mapping: nat.mapping, PortPreserved: nat.kept, Filtering: FilteringUnknown,
 		Hairpinning: VerdictUnknown, ControlRTT: rtt,
 	}
+	c.findFamilies(ctx, ctl, &r)
 	d := newDiscovery(c, ctl, nat, rtt, &r)
 	if nat.mapping == MappingUnknown {
 		d.untested(TestMapping, "fewer than two of the server's STUN sockets answered")

@@ -23,11 +23,14 @@ func (c *Client) openAnother() (net.PacketConn, error) {
 	case c.cfg.PacketConn != nil:
 		return nil, errNoSockets
 	}
-	network := "udp6"
-	if c.bound.Addr().Is4() {
-		network = "udp4"
+	c.mu.Lock()
+	ctl := c.control
+	c.mu.Unlock()
+	network, any := "udp6", netip.IPv6Unspecified()
+	if ctl == nil || is4(ctl.server) {
+		network, any = "udp4", netip.IPv4Unspecified()
 	}
-	return net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.bound.Addr(), 0)))
+	return net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(any, 0)))
 }
 
 // heard is a STUN message that came to a probing socket.

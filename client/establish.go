@@ -14,7 +14,7 @@ import (
 func (a *attempt) dial(to netip.AddrPort) {
 	began := time.Now()
 	a.c.emit(Event{Kind: EventDial, Session: a.s.id, Peer: a.s.peer.Name, Attempt: a.n, Addr: to})
-	qc, err := a.transport().Dial(a.ctx, udpAddr(to), a.dialTLS, a.c.peerQUIC)
+	qc, err := a.transport().Dial(a.ctx, udpAddr(to), a.dialTLS, a.c.peerConfigFor(udpAddr(to)))
 	if err == nil {
 		a.connected(qc, began, nil)
 		return

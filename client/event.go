@@ -22,6 +22,9 @@ const (
 	EventSentOff EventKind = "sent_off"
 	// EventDraining: the rendezvous is going away; the next sign-in follows after Delay.
 	EventDraining EventKind = "draining"
+	// EventAddress: the rendezvous has seen this peer's address in the other family than the control connection's: Addr; or
+	// it has not, and Detail says why.
+	EventAddress EventKind = "address"
 	// EventNAT: the NAT's behaviour became known. Detail is RFC 4787's word, Addr the mapped address.
 	EventNAT EventKind = "nat"
 	// EventFiltering: the looking at the NAT after a sign-in is over. Detail is how it filters in RFC 4787's words, or

@@ -18,6 +18,9 @@ type NetReport struct {
 	// SecondAddress tells whether the server's socket on another address answered. Without it see the limits of
 	// [MappingEndpointIndependent] and [FilteringAddressDependent].
 	SecondAddress bool
+	// IPv4 and IPv6 are what our address is in each family as the server sees it. Invalid: NoIPv4 or NoIPv6 says why.
+	IPv4, IPv6     netip.AddrPort
+	NoIPv4, NoIPv6 string
 	// Hosts are the own addresses that are offered to peers behind the same NAT.
 	Hosts []netip.AddrPort
 	// Mapping and Filtering are the NAT's behaviour.

@@ -2,7 +2,10 @@ package client
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
+
+	"github.com/bradawl/bradawl/protocol"
 )
 
 // Finding is one line of a report as a table.
@@ -19,7 +22,8 @@ func (r NetReport) Findings() []Finding {
 	}
 	out := []Finding{
 		{"UDP", "passes"},
-		{"address seen by the server", r.Observed.String()},
+		{"IPv4 address seen by the server", familyWord(r.IPv4, r.NoIPv4)},
+		{"IPv6 address seen by the server", familyWord(r.IPv6, r.NoIPv6)},
 		{"round trip to the server", r.ControlRTT.Round(10 * time.Microsecond).String()},
 		{"mapping", string(r.Mapping)},
 		{"filtering", r.filteringWord()},
@@ -32,6 +36,13 @@ func (r NetReport) Findings() []Finding {
 		out = append(out, Finding{"own address", h.String()})
 	}
 	return out
+}
+
+func familyWord(a netip.AddrPort, why string) string {
+	if !a.IsValid() {
+		return "none (" + why + ")"
+	}
+	return a.String()
 }
 
 func (r NetReport) filteringWord() string {
@@ -75,6 +86,7 @@ func (r NetReport) Explain() []string {
 		}
 	}
 	lines := []string{fmt.Sprintf("The server sees this peer at %s; a round trip takes %v.", r.Observed, r.ControlRTT.Round(10*time.Microsecond))}
+	lines = append(lines, r.explainFamilies()...)
 	lines = append(lines, r.explainMapping()...)
 	lines = append(lines, r.explainFiltering()...)
 	if r.Mapping != MappingNone && (r.MainMapped.IsValid() || r.AlternateMapped.IsValid()) {
@@ -92,8 +104,8 @@ func (r NetReport) Explain() []string {
 	}
 	if r.PathMTU > 0 {
 		lines = append(lines, "Path MTU to the server: "+r.mtuWord()+".")
-		if r.PathMTU < minQUICPacket {
-			lines = append(lines, fmt.Sprintf("QUIC needs packets of %d bytes: connections over this path fail.", minQUICPacket))
+		if least := r.minQUICPacket(); r.PathMTU < least {
+			lines = append(lines, fmt.Sprintf("QUIC needs packets of %d bytes: connections over this path fail.", least))
 		}
 	}
 	if (r.Lifetime != Lifetime{}) {
@@ -105,9 +117,27 @@ func (r NetReport) Explain() []string {
 	return lines
 }
 
-// minQUICPacket is what quic-go's first packets take, with headers of IPv4 and UDP; RFC 9000 section 14.1 asks for 1200
+// minQUICPacket is what quic-go's first packets take, with the headers of IP and UDP; RFC 9000 section 14.1 asks for 1200
 // bytes without them.
-const minQUICPacket = 1280 + 28
+func (r NetReport) minQUICPacket() int {
+	if r.Observed.Addr().Is4() {
+		return 1280 + 28
+	}
+	return protocol.MinPathPacket + 48
+}
+
+// explainFamilies says with whom the families let this peer connect.
+func (r NetReport) explainFamilies() []string {
+	switch {
+	case r.IPv4.IsValid() && r.IPv6.IsValid():
+		return []string{fmt.Sprintf("This peer has IPv4 and IPv6, at %s and %s: to peers that have it too it connects by IPv6, whatever the NATs.", r.IPv4, r.IPv6)}
+	case r.IPv6.IsValid():
+		return []string{"This peer has only IPv6 (IPv4: " + r.NoIPv4 + "): peers that have only IPv4 cannot be reached."}
+	case r.IPv4.IsValid():
+		return []string{"This peer has only IPv4 (IPv6: " + r.NoIPv6 + "): peers that have only IPv6 cannot be reached."}
+	}
+	return nil
+}
 
 func (r NetReport) explainMapping() []string {
 	switch r.Mapping {

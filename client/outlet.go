@@ -124,11 +124,11 @@ func witnessRetries() []time.Duration {
 	return []time.Duration{100 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond}
 }
 
-// witnessed asks a STUN socket of the server for its word for the outlet's mapped address; invalid: no answer came.
-func (o *outlet) witnessed(ctx context.Context, server netip.AddrPort) witness {
+// witnessed asks a STUN socket of the server for its word for the transport's mapped address; invalid: no answer came.
+func (c *Client) witnessed(ctx context.Context, by *quic.Transport, server netip.AddrPort) witness {
 	p := &witnessProbe{from: server, answer: make(chan witness, 1)}
 	var tids [][12]byte
-	defer func() { o.c.sessions.forget(tids...) }()
+	defer func() { c.sessions.forget(tids...) }()
 	for _, wait := range witnessRetries() {
 		tid := newTransaction()
 		b, err := protocol.AppendProbe(nil, protocol.Probe{TransactionID: tid, Witness: true})
@@ -136,8 +136,8 @@ func (o *outlet) witnessed(ctx context.Context, server netip.AddrPort) witness {
 			return witness{}
 		}
 		tids = append(tids, tid)
-		o.c.sessions.sent(tid, p)
-		_, _ = o.transport.WriteTo(b, udpAddr(server))
+		c.sessions.sent(tid, p)
+		_, _ = by.WriteTo(b, udpAddr(server))
 		t := time.NewTimer(wait)
 		select {
 		case w := <-p.answer:

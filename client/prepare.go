@@ -105,7 +105,7 @@ func (o *outlet) witnessedPB(ctx context.Context, server netip.AddrPort) *pb.Wit
 	if !server.IsValid() {
 		return nil
 	}
-	w := o.witnessed(ctx, server)
+	w := o.c.witnessed(ctx, o.transport, server)
 	if !w.address.IsValid() {
 		return nil
 	}

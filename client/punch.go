@@ -70,6 +70,8 @@ type punch struct {
 	deadline time.Time
 	hush     time.Time // when the attempt ends if nothing has come in
 	paths    []*path
+	first    *path // to dial as it fires; nil: what answers
+	several  bool  // the order has several candidates
 	reflex   int
 	seen     map[[12]byte]netip.AddrPort
 	dials    int
@@ -89,6 +91,7 @@ func newPunch(dialler bool, candidates []candidate, fire, deadline time.Time) *p
 			p.paths = append(p.paths, &path{addr: c.addr, kind: c.kind, due: fire})
 		}
 	}
+	p.first, p.several = chooseFirst(p.paths), len(p.paths) > 1
 	return p
 }
 
@@ -252,8 +255,9 @@ func (p *punch) dial(now time.Time) (netip.AddrPort, bool) {
 	for _, c := range p.paths {
 		switch {
 		case c.excluded:
-		case c.dials == 0 && (c.dialable() || len(p.paths) == 1 && c.kind != pb.Candidate_PEER_REFLEXIVE):
-			if best == nil || better(c, best) {
+		case now.Before(p.held(c)):
+		case c.dials == 0 && (c.dialable() || p.atOnce(c)):
+			if best == nil || best.dials > 0 || better(c, best) {
 				best = c
 			}
 		case c.dials > 0 && c.dialable() && !c.redialAt.IsZero() && !now.Before(c.redialAt):
@@ -329,11 +333,6 @@ func (p *punch) dialling(c *path, now time.Time) bool {
 	return false
 }
 
-// better prefers the shorter way: host candidates, then the rest in the order given.
-func better(a, b *path) bool {
-	return a.kind == pb.Candidate_HOST && b.kind != pb.Candidate_HOST
-}
-
 // connected ends the INITs; answers go on until the attempt ends.
 func (p *punch) connected() { p.quiet = true }
 
@@ -350,6 +349,9 @@ func (p *punch) next() time.Time {
 		}
 		if p.dialler && p.dials < maxDials && !c.excluded && c.open() && !c.redialAt.IsZero() && c.redialAt.Before(at) {
 			at = c.redialAt
+		}
+		if until := p.held(c); p.dialler && c.dials == 0 && !until.IsZero() && until.Before(at) {
+			at = until
 		}
 	}
 	return at

@@ -14,7 +14,7 @@ const (
 	// runsPerRead is how many runs one recvmmsg takes. Their buffers cost address
 	// space, but memory only as far as runs have filled them.
 	runsPerRead = 4
-	oobMax      = 128
+	oobMax      = 256
 )
 
 // coalesced is a UDP socket whose kernel joins packets of one flow on their way

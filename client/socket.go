@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,46 +24,41 @@ var (
 	errNoSNI    = errors.New("no such session")
 )
 
-// resolve looks the server up. want restricts the family to that of the socket, if valid.
-func resolve(ctx context.Context, hostport string, want netip.Addr) (netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(hostport)
+// resolve looks the server up: the first address of each family that the socket has.
+func resolve(ctx context.Context, cfg settings, v4, v6 bool) (endpoints, error) {
+	host, port, err := net.SplitHostPort(cfg.url.Host)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return endpoints{}, err
 	}
 	n, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return endpoints{}, err
 	}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	addrs, err := cfg.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return endpoints{}, err
 	}
-	var best netip.Addr
+	var out endpoints
 	for _, a := range addrs {
-		a = a.Unmap()
-		if want.IsValid() && want.Is4() != a.Is4() {
-			continue
-		}
-		if !best.IsValid() || a.Is4() && !best.Is4() { // IPv4 first: that is what needs punching
-			best = a
+		switch a = a.Unmap(); {
+		case a.Is4() && v4 && !out.v4.IsValid():
+			out.v4 = netip.AddrPortFrom(a, uint16(n))
+		case a.Is6() && v6 && !out.v6.IsValid():
+			out.v6 = netip.AddrPortFrom(a, uint16(n))
 		}
 	}
-	if !best.IsValid() {
-		return netip.AddrPort{}, fmt.Errorf("%s has no address of the socket's family", host)
+	if !out.v4.IsValid() && !out.v6.IsValid() {
+		return out, fmt.Errorf("%s has no address of the socket's family", host)
 	}
-	return netip.AddrPortFrom(best, uint16(n)), nil
+	return out, nil
 }
 
-// openSocket returns cfg's socket or a new one of the server's address family.
-func openSocket(cfg settings, server netip.AddrPort) (net.PacketConn, error) {
+// openSocket returns cfg's socket or a new one for all families that the system has.
+func openSocket(cfg settings) (net.PacketConn, error) {
 	if cfg.PacketConn != nil {
 		return cfg.PacketConn, nil
 	}
-	network := "udp4"
-	if server.Addr().Is6() {
-		network = "udp6"
-	}
-	return net.ListenUDP(network, nil)
+	return net.ListenUDP("udp", nil)
 }
 
 // boundTo returns the address of the socket; its IP is often unspecified.
@@ -86,7 +82,7 @@ func hostAddrs(cfg settings, bound netip.AddrPort) []netip.AddrPort {
 		if !bound.Addr().IsUnspecified() {
 			ips = []netip.Addr{bound.Addr()}
 		} else {
-			ips = interfaceAddrs(bound.Addr().Is4())
+			ips = interfaceAddrs(families(bound))
 		}
 	}
 	var out []netip.AddrPort
@@ -98,8 +94,8 @@ func hostAddrs(cfg settings, bound netip.AddrPort) []netip.AddrPort {
 	return out
 }
 
-// interfaceAddrs lists addresses that another host could use. An IPv6 socket may take both families.
-func interfaceAddrs(only4 bool) (out []netip.Addr) {
+// interfaceAddrs lists addresses that another host could use, IPv4 first.
+func interfaceAddrs(v4, v6 bool) (out []netip.Addr) {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		return nil
@@ -110,11 +106,12 @@ func interfaceAddrs(only4 bool) (out []netip.Addr) {
 			continue
 		}
 		ip, ok := netip.AddrFromSlice(n.IP)
-		if ip = ip.Unmap(); !ok || ip.IsLoopback() || ip.IsLinkLocalUnicast() || only4 != ip.Is4() {
+		if ip = ip.Unmap(); !ok || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.Is4() && !v4 || ip.Is6() && !v6 {
 			continue
 		}
 		out = append(out, ip)
 	}
+	slices.SortStableFunc(out, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
 	return out
 }
 
@@ -147,7 +144,9 @@ func (c *Client) transportOn(pc net.PacketConn) (*quic.Transport, *quic.EarlyLis
 		MinVersion:         tls.VersionTLS13,
 		NextProtos:         []string{protocol.ALPNPeer},
 		GetConfigForClient: c.peerTLS,
-	}, c.peerQUIC)
+	}, &quic.Config{GetConfigForClient: func(info *quic.ClientInfo) (*quic.Config, error) {
+		return c.peerConfigFor(info.RemoteAddr), nil
+	}})
 	return t, l, err
 }
 

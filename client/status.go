@@ -5,6 +5,23 @@ import (
 	"time"
 )
 
+// OtherFamily is what is known of the address family that the control connection does not use. The zero value: the
+// server or this peer has no other one.
+type OtherFamily struct {
+	// Server is the server's address; invalid: it has none, or this peer has none.
+	Server netip.AddrPort
+	// Observed is ours, as the server last saw it; invalid: it has not.
+	Observed netip.AddrPort
+}
+
+// otherFamily is for Status. c.mu is held.
+func (c *Client) otherFamily() (o OtherFamily) {
+	if c.control != nil {
+		o.Server, o.Observed = c.control.other, c.second
+	}
+	return o
+}
+
 // Status is a momentary view of a client.
 type Status struct {
 	// SignedIn tells whether the control connection stands.
@@ -16,6 +33,8 @@ type Status struct {
 	SentOff error
 	// Observed is our address as the rendezvous last saw it.
 	Observed netip.AddrPort
+	// OtherFamily is the same in the other family than that of the control connection.
+	OtherFamily OtherFamily
 	// Local is our address before any NAT.
 	Local netip.AddrPort
 	// ClockSynced tells whether ClockOffset and ControlRTT are known.
@@ -42,6 +61,7 @@ func (c *Client) Status() Status {
 		SignedIn:       c.control != nil,
 		SignedOutSince: c.outSince,
 		Observed:       c.observed,
+		OtherFamily:    c.otherFamily(),
 		Local:          c.local,
 		ClockSynced:    c.clock.Synced(),
 		ClockOffset:    c.clock.Offset(),

@@ -48,6 +48,10 @@ const (
 	LowestGuess = 1024
 )
 
+// MinPathPacket is the largest QUIC packet, in bytes, that fits every IPv6 path: the least MTU of RFC 8200 section 5
+// without the headers of IPv6 and UDP.
+const MinPathPacket = 1280 - 40 - 8
+
 // DefaultWindow is how far apart the first INITs of two peers may be sent
 // unless the server is set to another value.
 const DefaultWindow = 500 * time.Millisecond

@@ -325,7 +325,7 @@ func (x Join_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Join_Kind.Descriptor instead.
 func (Join_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{7, 0}
+	return file_protocol_control_proto_rawDescGZIP(), []int{8, 0}
 }
 
 type Session_Role int32
@@ -376,7 +376,7 @@ func (x Session_Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Session_Role.Descriptor instead.
 func (Session_Role) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{16, 0}
+	return file_protocol_control_proto_rawDescGZIP(), []int{17, 0}
 }
 
 type Candidate_Type int32
@@ -431,7 +431,7 @@ func (x Candidate_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Candidate_Type.Descriptor instead.
 func (Candidate_Type) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{21, 0}
+	return file_protocol_control_proto_rawDescGZIP(), []int{22, 0}
 }
 
 // ClientMessage is what a peer sends on the control stream.
@@ -447,6 +447,7 @@ type ClientMessage struct {
 	//	*ClientMessage_Cancel
 	//	*ClientMessage_NatReport
 	//	*ClientMessage_WatchPeers
+	//	*ClientMessage_AddressProof
 	//	*ClientMessage_Lost
 	//	*ClientMessage_Prepared
 	Body          isClientMessage_Body `protobuf_oneof:"body"`
@@ -563,6 +564,15 @@ func (x *ClientMessage) GetWatchPeers() *WatchPeers {
 	return nil
 }
 
+func (x *ClientMessage) GetAddressProof() *AddressProof {
+	if x != nil {
+		if x, ok := x.Body.(*ClientMessage_AddressProof); ok {
+			return x.AddressProof
+		}
+	}
+	return nil
+}
+
 func (x *ClientMessage) GetLost() *Lost {
 	if x != nil {
 		if x, ok := x.Body.(*ClientMessage_Lost); ok {
@@ -617,6 +627,10 @@ type ClientMessage_WatchPeers struct {
 	WatchPeers *WatchPeers `protobuf:"bytes,8,opt,name=watch_peers,json=watchPeers,proto3,oneof"`
 }
 
+type ClientMessage_AddressProof struct {
+	AddressProof *AddressProof `protobuf:"bytes,14,opt,name=address_proof,json=addressProof,proto3,oneof"`
+}
+
 type ClientMessage_Lost struct {
 	Lost *Lost `protobuf:"bytes,20,opt,name=lost,proto3,oneof"`
 }
@@ -640,6 +654,8 @@ func (*ClientMessage_Cancel) isClientMessage_Body() {}
 func (*ClientMessage_NatReport) isClientMessage_Body() {}
 
 func (*ClientMessage_WatchPeers) isClientMessage_Body() {}
+
+func (*ClientMessage_AddressProof) isClientMessage_Body() {}
 
 func (*ClientMessage_Lost) isClientMessage_Body() {}
 
@@ -820,7 +836,9 @@ type SignIn struct {
 	// Addresses of the peer's own interfaces. Shown only to peers behind the same public address.
 	HostCandidates []*Address `protobuf:"bytes,5,rep,name=host_candidates,json=hostCandidates,proto3" json:"host_candidates,omitempty"`
 	// Program and version, for the server's log; at most 64 bytes.
-	Agent         string `protobuf:"bytes,6,opt,name=agent,proto3" json:"agent,omitempty"`
+	Agent string `protobuf:"bytes,6,opt,name=agent,proto3" json:"agent,omitempty"`
+	// The peer has only the address family of this connection: no AddressProof will come.
+	OneFamily     bool `protobuf:"varint,12,opt,name=one_family,json=oneFamily,proto3" json:"one_family,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -897,6 +915,13 @@ func (x *SignIn) GetAgent() string {
 	return ""
 }
 
+func (x *SignIn) GetOneFamily() bool {
+	if x != nil {
+		return x.OneFamily
+	}
+	return false
+}
+
 // SignedIn answers SignIn.
 type SignedIn struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -911,9 +936,12 @@ type SignedIn struct {
 	// Chosen by the server for logs and metrics; unique while the server runs.
 	PeerId uint64 `protobuf:"varint,5,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"`
 	// A socket of the server on another IP address that answers STUN Binding requests; unset if there is none.
-	StunOther     *Address `protobuf:"bytes,15,opt,name=stun_other,json=stunOther,proto3" json:"stun_other,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	StunOther *Address `protobuf:"bytes,15,opt,name=stun_other,json=stunOther,proto3" json:"stun_other,omitempty"`
+	// Where the server can be reached, at most one address of each family. By that of the other family than this
+	// connection's, a peer proves its address there (AddressProof).
+	ServerAddresses []*Address `protobuf:"bytes,12,rep,name=server_addresses,json=serverAddresses,proto3" json:"server_addresses,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *SignedIn) Reset() {
@@ -988,6 +1016,59 @@ func (x *SignedIn) GetStunOther() *Address {
 	return nil
 }
 
+func (x *SignedIn) GetServerAddresses() []*Address {
+	if x != nil {
+		return x.ServerAddresses
+	}
+	return nil
+}
+
+// AddressProof says at which address of the other family than the control connection's the server has seen the peer.
+// Sent again at most every 20 s; the server forgets the address after 60 s.
+type AddressProof struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Second        *Witnessed             `protobuf:"bytes,1,opt,name=second,proto3" json:"second,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddressProof) Reset() {
+	*x = AddressProof{}
+	mi := &file_protocol_control_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddressProof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddressProof) ProtoMessage() {}
+
+func (x *AddressProof) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_control_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddressProof.ProtoReflect.Descriptor instead.
+func (*AddressProof) Descriptor() ([]byte, []int) {
+	return file_protocol_control_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AddressProof) GetSecond() *Witnessed {
+	if x != nil {
+		return x.Second
+	}
+	return nil
+}
+
 // Address is a transport address.
 type Address struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1001,7 +1082,7 @@ type Address struct {
 
 func (x *Address) Reset() {
 	*x = Address{}
-	mi := &file_protocol_control_proto_msgTypes[4]
+	mi := &file_protocol_control_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1094,7 @@ func (x *Address) String() string {
 func (*Address) ProtoMessage() {}
 
 func (x *Address) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[4]
+	mi := &file_protocol_control_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1107,7 @@ func (x *Address) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Address.ProtoReflect.Descriptor instead.
 func (*Address) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{4}
+	return file_protocol_control_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Address) GetIp() []byte {
@@ -1058,7 +1139,7 @@ type NatReport struct {
 
 func (x *NatReport) Reset() {
 	*x = NatReport{}
-	mi := &file_protocol_control_proto_msgTypes[5]
+	mi := &file_protocol_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1151,7 @@ func (x *NatReport) String() string {
 func (*NatReport) ProtoMessage() {}
 
 func (x *NatReport) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[5]
+	mi := &file_protocol_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1164,7 @@ func (x *NatReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NatReport.ProtoReflect.Descriptor instead.
 func (*NatReport) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{5}
+	return file_protocol_control_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NatReport) GetMapping() MappingBehavior {
@@ -1132,7 +1213,7 @@ type Connect struct {
 
 func (x *Connect) Reset() {
 	*x = Connect{}
-	mi := &file_protocol_control_proto_msgTypes[6]
+	mi := &file_protocol_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1225,7 @@ func (x *Connect) String() string {
 func (*Connect) ProtoMessage() {}
 
 func (x *Connect) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[6]
+	mi := &file_protocol_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1238,7 @@ func (x *Connect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connect.ProtoReflect.Descriptor instead.
 func (*Connect) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{6}
+	return file_protocol_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Connect) GetRequestId() uint64 {
@@ -1218,7 +1299,7 @@ type Join struct {
 
 func (x *Join) Reset() {
 	*x = Join{}
-	mi := &file_protocol_control_proto_msgTypes[7]
+	mi := &file_protocol_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1311,7 @@ func (x *Join) String() string {
 func (*Join) ProtoMessage() {}
 
 func (x *Join) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[7]
+	mi := &file_protocol_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1324,7 @@ func (x *Join) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Join.ProtoReflect.Descriptor instead.
 func (*Join) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{7}
+	return file_protocol_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Join) GetRequestId() uint64 {
@@ -1316,7 +1397,7 @@ type PeerRef struct {
 
 func (x *PeerRef) Reset() {
 	*x = PeerRef{}
-	mi := &file_protocol_control_proto_msgTypes[8]
+	mi := &file_protocol_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1409,7 @@ func (x *PeerRef) String() string {
 func (*PeerRef) ProtoMessage() {}
 
 func (x *PeerRef) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[8]
+	mi := &file_protocol_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1422,7 @@ func (x *PeerRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerRef.ProtoReflect.Descriptor instead.
 func (*PeerRef) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{8}
+	return file_protocol_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PeerRef) GetName() string {
@@ -1379,7 +1460,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_protocol_control_proto_msgTypes[9]
+	mi := &file_protocol_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1472,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[9]
+	mi := &file_protocol_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1485,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{9}
+	return file_protocol_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Lost) GetRequestId() uint64 {
@@ -1431,7 +1512,7 @@ type Leave struct {
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_protocol_control_proto_msgTypes[10]
+	mi := &file_protocol_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1524,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[10]
+	mi := &file_protocol_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1537,7 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{10}
+	return file_protocol_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Leave) GetRequestId() uint64 {
@@ -1476,7 +1557,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_protocol_control_proto_msgTypes[11]
+	mi := &file_protocol_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1569,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[11]
+	mi := &file_protocol_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1582,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{11}
+	return file_protocol_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Cancel) GetRequestId() uint64 {
@@ -1525,7 +1606,7 @@ type WatchPeers struct {
 
 func (x *WatchPeers) Reset() {
 	*x = WatchPeers{}
-	mi := &file_protocol_control_proto_msgTypes[12]
+	mi := &file_protocol_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1618,7 @@ func (x *WatchPeers) String() string {
 func (*WatchPeers) ProtoMessage() {}
 
 func (x *WatchPeers) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[12]
+	mi := &file_protocol_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1631,7 @@ func (x *WatchPeers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPeers.ProtoReflect.Descriptor instead.
 func (*WatchPeers) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{12}
+	return file_protocol_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchPeers) GetRequestId() uint64 {
@@ -1585,7 +1666,7 @@ type Peers struct {
 
 func (x *Peers) Reset() {
 	*x = Peers{}
-	mi := &file_protocol_control_proto_msgTypes[13]
+	mi := &file_protocol_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1678,7 @@ func (x *Peers) String() string {
 func (*Peers) ProtoMessage() {}
 
 func (x *Peers) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[13]
+	mi := &file_protocol_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1691,7 @@ func (x *Peers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peers.ProtoReflect.Descriptor instead.
 func (*Peers) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{13}
+	return file_protocol_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Peers) GetRequestId() uint64 {
@@ -1640,7 +1721,7 @@ type PeerInfo struct {
 
 func (x *PeerInfo) Reset() {
 	*x = PeerInfo{}
-	mi := &file_protocol_control_proto_msgTypes[14]
+	mi := &file_protocol_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1733,7 @@ func (x *PeerInfo) String() string {
 func (*PeerInfo) ProtoMessage() {}
 
 func (x *PeerInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[14]
+	mi := &file_protocol_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1746,7 @@ func (x *PeerInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerInfo.ProtoReflect.Descriptor instead.
 func (*PeerInfo) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{14}
+	return file_protocol_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PeerInfo) GetName() string {
@@ -1706,7 +1787,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_protocol_control_proto_msgTypes[15]
+	mi := &file_protocol_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1799,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[15]
+	mi := &file_protocol_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1812,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{15}
+	return file_protocol_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Order) GetSessions() []*Session {
@@ -1777,7 +1858,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_protocol_control_proto_msgTypes[16]
+	mi := &file_protocol_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +1870,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[16]
+	mi := &file_protocol_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +1883,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{16}
+	return file_protocol_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Session) GetId() []byte {
@@ -1929,7 +2010,7 @@ type Guess struct {
 
 func (x *Guess) Reset() {
 	*x = Guess{}
-	mi := &file_protocol_control_proto_msgTypes[17]
+	mi := &file_protocol_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2022,7 @@ func (x *Guess) String() string {
 func (*Guess) ProtoMessage() {}
 
 func (x *Guess) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[17]
+	mi := &file_protocol_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2035,7 @@ func (x *Guess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Guess.ProtoReflect.Descriptor instead.
 func (*Guess) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{17}
+	return file_protocol_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Guess) GetPorts() uint32 {
@@ -2013,7 +2094,7 @@ type Prepare struct {
 
 func (x *Prepare) Reset() {
 	*x = Prepare{}
-	mi := &file_protocol_control_proto_msgTypes[18]
+	mi := &file_protocol_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2106,7 @@ func (x *Prepare) String() string {
 func (*Prepare) ProtoMessage() {}
 
 func (x *Prepare) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[18]
+	mi := &file_protocol_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2119,7 @@ func (x *Prepare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
 func (*Prepare) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{18}
+	return file_protocol_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Prepare) GetSessionId() []byte {
@@ -2077,7 +2158,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_protocol_control_proto_msgTypes[19]
+	mi := &file_protocol_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2170,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[19]
+	mi := &file_protocol_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2183,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{19}
+	return file_protocol_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Prepared) GetSessionId() []byte {
@@ -2145,7 +2226,7 @@ type Witnessed struct {
 
 func (x *Witnessed) Reset() {
 	*x = Witnessed{}
-	mi := &file_protocol_control_proto_msgTypes[20]
+	mi := &file_protocol_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2238,7 @@ func (x *Witnessed) String() string {
 func (*Witnessed) ProtoMessage() {}
 
 func (x *Witnessed) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[20]
+	mi := &file_protocol_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2251,7 @@ func (x *Witnessed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Witnessed.ProtoReflect.Descriptor instead.
 func (*Witnessed) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{20}
+	return file_protocol_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Witnessed) GetAddress() *Address {
@@ -2198,7 +2279,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_protocol_control_proto_msgTypes[21]
+	mi := &file_protocol_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2210,7 +2291,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[21]
+	mi := &file_protocol_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2223,7 +2304,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{21}
+	return file_protocol_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Candidate) GetType() Candidate_Type {
@@ -2266,7 +2347,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_protocol_control_proto_msgTypes[22]
+	mi := &file_protocol_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2278,7 +2359,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[22]
+	mi := &file_protocol_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2291,7 +2372,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{22}
+	return file_protocol_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Report) GetSessionId() []byte {
@@ -2394,7 +2475,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_protocol_control_proto_msgTypes[23]
+	mi := &file_protocol_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2406,7 +2487,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[23]
+	mi := &file_protocol_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2419,7 +2500,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{23}
+	return file_protocol_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Refused) GetRequestId() uint64 {
@@ -2466,7 +2547,7 @@ type Failed struct {
 
 func (x *Failed) Reset() {
 	*x = Failed{}
-	mi := &file_protocol_control_proto_msgTypes[24]
+	mi := &file_protocol_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2559,7 @@ func (x *Failed) String() string {
 func (*Failed) ProtoMessage() {}
 
 func (x *Failed) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[24]
+	mi := &file_protocol_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2572,7 @@ func (x *Failed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failed.ProtoReflect.Descriptor instead.
 func (*Failed) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{24}
+	return file_protocol_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Failed) GetSessionId() []byte {
@@ -2539,7 +2620,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_protocol_control_proto_msgTypes[25]
+	mi := &file_protocol_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2632,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[25]
+	mi := &file_protocol_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2645,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{25}
+	return file_protocol_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Drain) GetReconnectAfterNs() int64 {
@@ -2579,7 +2660,7 @@ var File_protocol_control_proto protoreflect.FileDescriptor
 const file_protocol_control_proto_rawDesc = "" +
 	"\n" +
 	"\x16protocol/control.proto\x12\n" +
-	"bradawl.v1\"\xf5\x03\n" +
+	"bradawl.v1\"\xb6\x04\n" +
 	"\rClientMessage\x12-\n" +
 	"\asign_in\x18\x01 \x01(\v2\x12.bradawl.v1.SignInH\x00R\x06signIn\x12/\n" +
 	"\aconnect\x18\x02 \x01(\v2\x13.bradawl.v1.ConnectH\x00R\aconnect\x12&\n" +
@@ -2590,7 +2671,8 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\n" +
 	"nat_report\x18\a \x01(\v2\x15.bradawl.v1.NatReportH\x00R\tnatReport\x129\n" +
 	"\vwatch_peers\x18\b \x01(\v2\x16.bradawl.v1.WatchPeersH\x00R\n" +
-	"watchPeers\x12&\n" +
+	"watchPeers\x12?\n" +
+	"\raddress_proof\x18\x0e \x01(\v2\x18.bradawl.v1.AddressProofH\x00R\faddressProof\x12&\n" +
 	"\x04lost\x18\x14 \x01(\v2\x10.bradawl.v1.LostH\x00R\x04lost\x122\n" +
 	"\bprepared\x18\t \x01(\v2\x14.bradawl.v1.PreparedH\x00R\bpreparedB\x06\n" +
 	"\x04body\"\xdd\x02\n" +
@@ -2602,14 +2684,16 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\x05peers\x18\x05 \x01(\v2\x11.bradawl.v1.PeersH\x00R\x05peers\x12)\n" +
 	"\x05drain\x18\x06 \x01(\v2\x11.bradawl.v1.DrainH\x00R\x05drain\x12/\n" +
 	"\aprepare\x18\a \x01(\v2\x13.bradawl.v1.PrepareH\x00R\aprepareB\x06\n" +
-	"\x04body\"\xb0\x01\n" +
+	"\x04body\"\xcf\x01\n" +
 	"\x06SignIn\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\tR\x05group\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x04 \x01(\tR\x04role\x12<\n" +
 	"\x0fhost_candidates\x18\x05 \x03(\v2\x13.bradawl.v1.AddressR\x0ehostCandidates\x12\x14\n" +
-	"\x05agent\x18\x06 \x01(\tR\x05agent\"\x87\x02\n" +
+	"\x05agent\x18\x06 \x01(\tR\x05agent\x12\x1d\n" +
+	"\n" +
+	"one_family\x18\f \x01(\bR\toneFamily\"\xc7\x02\n" +
 	"\bSignedIn\x12/\n" +
 	"\bobserved\x18\x01 \x01(\v2\x13.bradawl.v1.AddressR\bobserved\x12$\n" +
 	"\x0eserver_time_ns\x18\x02 \x01(\x03R\fserverTimeNs\x12\x1b\n" +
@@ -2617,7 +2701,10 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\x0estun_alternate\x18\x04 \x01(\v2\x13.bradawl.v1.AddressR\rstunAlternate\x12\x17\n" +
 	"\apeer_id\x18\x05 \x01(\x04R\x06peerId\x122\n" +
 	"\n" +
-	"stun_other\x18\x0f \x01(\v2\x13.bradawl.v1.AddressR\tstunOther\"-\n" +
+	"stun_other\x18\x0f \x01(\v2\x13.bradawl.v1.AddressR\tstunOther\x12>\n" +
+	"\x10server_addresses\x18\f \x03(\v2\x13.bradawl.v1.AddressR\x0fserverAddresses\"=\n" +
+	"\fAddressProof\x12-\n" +
+	"\x06second\x18\x01 \x01(\v2\x15.bradawl.v1.WitnessedR\x06second\"-\n" +
 	"\aAddress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\"\xd2\x01\n" +
@@ -2819,7 +2906,7 @@ func file_protocol_control_proto_rawDescGZIP() []byte {
 }
 
 var file_protocol_control_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_protocol_control_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_protocol_control_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_protocol_control_proto_goTypes = []any{
 	(MappingBehavior)(0),   // 0: bradawl.v1.MappingBehavior
 	(FilteringBehavior)(0), // 1: bradawl.v1.FilteringBehavior
@@ -2832,80 +2919,84 @@ var file_protocol_control_proto_goTypes = []any{
 	(*ServerMessage)(nil),  // 8: bradawl.v1.ServerMessage
 	(*SignIn)(nil),         // 9: bradawl.v1.SignIn
 	(*SignedIn)(nil),       // 10: bradawl.v1.SignedIn
-	(*Address)(nil),        // 11: bradawl.v1.Address
-	(*NatReport)(nil),      // 12: bradawl.v1.NatReport
-	(*Connect)(nil),        // 13: bradawl.v1.Connect
-	(*Join)(nil),           // 14: bradawl.v1.Join
-	(*PeerRef)(nil),        // 15: bradawl.v1.PeerRef
-	(*Lost)(nil),           // 16: bradawl.v1.Lost
-	(*Leave)(nil),          // 17: bradawl.v1.Leave
-	(*Cancel)(nil),         // 18: bradawl.v1.Cancel
-	(*WatchPeers)(nil),     // 19: bradawl.v1.WatchPeers
-	(*Peers)(nil),          // 20: bradawl.v1.Peers
-	(*PeerInfo)(nil),       // 21: bradawl.v1.PeerInfo
-	(*Order)(nil),          // 22: bradawl.v1.Order
-	(*Session)(nil),        // 23: bradawl.v1.Session
-	(*Guess)(nil),          // 24: bradawl.v1.Guess
-	(*Prepare)(nil),        // 25: bradawl.v1.Prepare
-	(*Prepared)(nil),       // 26: bradawl.v1.Prepared
-	(*Witnessed)(nil),      // 27: bradawl.v1.Witnessed
-	(*Candidate)(nil),      // 28: bradawl.v1.Candidate
-	(*Report)(nil),         // 29: bradawl.v1.Report
-	(*Refused)(nil),        // 30: bradawl.v1.Refused
-	(*Failed)(nil),         // 31: bradawl.v1.Failed
-	(*Drain)(nil),          // 32: bradawl.v1.Drain
+	(*AddressProof)(nil),   // 11: bradawl.v1.AddressProof
+	(*Address)(nil),        // 12: bradawl.v1.Address
+	(*NatReport)(nil),      // 13: bradawl.v1.NatReport
+	(*Connect)(nil),        // 14: bradawl.v1.Connect
+	(*Join)(nil),           // 15: bradawl.v1.Join
+	(*PeerRef)(nil),        // 16: bradawl.v1.PeerRef
+	(*Lost)(nil),           // 17: bradawl.v1.Lost
+	(*Leave)(nil),          // 18: bradawl.v1.Leave
+	(*Cancel)(nil),         // 19: bradawl.v1.Cancel
+	(*WatchPeers)(nil),     // 20: bradawl.v1.WatchPeers
+	(*Peers)(nil),          // 21: bradawl.v1.Peers
+	(*PeerInfo)(nil),       // 22: bradawl.v1.PeerInfo
+	(*Order)(nil),          // 23: bradawl.v1.Order
+	(*Session)(nil),        // 24: bradawl.v1.Session
+	(*Guess)(nil),          // 25: bradawl.v1.Guess
+	(*Prepare)(nil),        // 26: bradawl.v1.Prepare
+	(*Prepared)(nil),       // 27: bradawl.v1.Prepared
+	(*Witnessed)(nil),      // 28: bradawl.v1.Witnessed
+	(*Candidate)(nil),      // 29: bradawl.v1.Candidate
+	(*Report)(nil),         // 30: bradawl.v1.Report
+	(*Refused)(nil),        // 31: bradawl.v1.Refused
+	(*Failed)(nil),         // 32: bradawl.v1.Failed
+	(*Drain)(nil),          // 33: bradawl.v1.Drain
 }
 var file_protocol_control_proto_depIdxs = []int32{
 	9,  // 0: bradawl.v1.ClientMessage.sign_in:type_name -> bradawl.v1.SignIn
-	13, // 1: bradawl.v1.ClientMessage.connect:type_name -> bradawl.v1.Connect
-	14, // 2: bradawl.v1.ClientMessage.join:type_name -> bradawl.v1.Join
-	17, // 3: bradawl.v1.ClientMessage.leave:type_name -> bradawl.v1.Leave
-	29, // 4: bradawl.v1.ClientMessage.report:type_name -> bradawl.v1.Report
-	18, // 5: bradawl.v1.ClientMessage.cancel:type_name -> bradawl.v1.Cancel
-	12, // 6: bradawl.v1.ClientMessage.nat_report:type_name -> bradawl.v1.NatReport
-	19, // 7: bradawl.v1.ClientMessage.watch_peers:type_name -> bradawl.v1.WatchPeers
-	16, // 8: bradawl.v1.ClientMessage.lost:type_name -> bradawl.v1.Lost
-	26, // 9: bradawl.v1.ClientMessage.prepared:type_name -> bradawl.v1.Prepared
-	10, // 10: bradawl.v1.ServerMessage.signed_in:type_name -> bradawl.v1.SignedIn
-	22, // 11: bradawl.v1.ServerMessage.order:type_name -> bradawl.v1.Order
-	30, // 12: bradawl.v1.ServerMessage.refused:type_name -> bradawl.v1.Refused
-	31, // 13: bradawl.v1.ServerMessage.failed:type_name -> bradawl.v1.Failed
-	20, // 14: bradawl.v1.ServerMessage.peers:type_name -> bradawl.v1.Peers
-	32, // 15: bradawl.v1.ServerMessage.drain:type_name -> bradawl.v1.Drain
-	25, // 16: bradawl.v1.ServerMessage.prepare:type_name -> bradawl.v1.Prepare
-	11, // 17: bradawl.v1.SignIn.host_candidates:type_name -> bradawl.v1.Address
-	11, // 18: bradawl.v1.SignedIn.observed:type_name -> bradawl.v1.Address
-	11, // 19: bradawl.v1.SignedIn.stun_alternate:type_name -> bradawl.v1.Address
-	11, // 20: bradawl.v1.SignedIn.stun_other:type_name -> bradawl.v1.Address
-	0,  // 21: bradawl.v1.NatReport.mapping:type_name -> bradawl.v1.MappingBehavior
-	1,  // 22: bradawl.v1.NatReport.filtering:type_name -> bradawl.v1.FilteringBehavior
-	4,  // 23: bradawl.v1.Join.kind:type_name -> bradawl.v1.Join.Kind
-	15, // 24: bradawl.v1.Join.connected:type_name -> bradawl.v1.PeerRef
-	15, // 25: bradawl.v1.Lost.links:type_name -> bradawl.v1.PeerRef
-	21, // 26: bradawl.v1.Peers.peers:type_name -> bradawl.v1.PeerInfo
-	0,  // 27: bradawl.v1.PeerInfo.mapping:type_name -> bradawl.v1.MappingBehavior
-	23, // 28: bradawl.v1.Order.sessions:type_name -> bradawl.v1.Session
-	21, // 29: bradawl.v1.Session.peer:type_name -> bradawl.v1.PeerInfo
-	28, // 30: bradawl.v1.Session.candidates:type_name -> bradawl.v1.Candidate
-	5,  // 31: bradawl.v1.Session.role:type_name -> bradawl.v1.Session.Role
-	2,  // 32: bradawl.v1.Session.strategy:type_name -> bradawl.v1.Strategy
-	24, // 33: bradawl.v1.Session.guess:type_name -> bradawl.v1.Guess
-	27, // 34: bradawl.v1.Prepared.main:type_name -> bradawl.v1.Witnessed
-	27, // 35: bradawl.v1.Prepared.alternate:type_name -> bradawl.v1.Witnessed
-	11, // 36: bradawl.v1.Witnessed.address:type_name -> bradawl.v1.Address
-	6,  // 37: bradawl.v1.Candidate.type:type_name -> bradawl.v1.Candidate.Type
-	11, // 38: bradawl.v1.Candidate.address:type_name -> bradawl.v1.Address
-	3,  // 39: bradawl.v1.Report.reason:type_name -> bradawl.v1.Reason
-	6,  // 40: bradawl.v1.Report.path:type_name -> bradawl.v1.Candidate.Type
-	11, // 41: bradawl.v1.Report.remote:type_name -> bradawl.v1.Address
-	3,  // 42: bradawl.v1.Refused.reason:type_name -> bradawl.v1.Reason
-	3,  // 43: bradawl.v1.Failed.reason:type_name -> bradawl.v1.Reason
-	15, // 44: bradawl.v1.Failed.peer:type_name -> bradawl.v1.PeerRef
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	14, // 1: bradawl.v1.ClientMessage.connect:type_name -> bradawl.v1.Connect
+	15, // 2: bradawl.v1.ClientMessage.join:type_name -> bradawl.v1.Join
+	18, // 3: bradawl.v1.ClientMessage.leave:type_name -> bradawl.v1.Leave
+	30, // 4: bradawl.v1.ClientMessage.report:type_name -> bradawl.v1.Report
+	19, // 5: bradawl.v1.ClientMessage.cancel:type_name -> bradawl.v1.Cancel
+	13, // 6: bradawl.v1.ClientMessage.nat_report:type_name -> bradawl.v1.NatReport
+	20, // 7: bradawl.v1.ClientMessage.watch_peers:type_name -> bradawl.v1.WatchPeers
+	11, // 8: bradawl.v1.ClientMessage.address_proof:type_name -> bradawl.v1.AddressProof
+	17, // 9: bradawl.v1.ClientMessage.lost:type_name -> bradawl.v1.Lost
+	27, // 10: bradawl.v1.ClientMessage.prepared:type_name -> bradawl.v1.Prepared
+	10, // 11: bradawl.v1.ServerMessage.signed_in:type_name -> bradawl.v1.SignedIn
+	23, // 12: bradawl.v1.ServerMessage.order:type_name -> bradawl.v1.Order
+	31, // 13: bradawl.v1.ServerMessage.refused:type_name -> bradawl.v1.Refused
+	32, // 14: bradawl.v1.ServerMessage.failed:type_name -> bradawl.v1.Failed
+	21, // 15: bradawl.v1.ServerMessage.peers:type_name -> bradawl.v1.Peers
+	33, // 16: bradawl.v1.ServerMessage.drain:type_name -> bradawl.v1.Drain
+	26, // 17: bradawl.v1.ServerMessage.prepare:type_name -> bradawl.v1.Prepare
+	12, // 18: bradawl.v1.SignIn.host_candidates:type_name -> bradawl.v1.Address
+	12, // 19: bradawl.v1.SignedIn.observed:type_name -> bradawl.v1.Address
+	12, // 20: bradawl.v1.SignedIn.stun_alternate:type_name -> bradawl.v1.Address
+	12, // 21: bradawl.v1.SignedIn.stun_other:type_name -> bradawl.v1.Address
+	12, // 22: bradawl.v1.SignedIn.server_addresses:type_name -> bradawl.v1.Address
+	28, // 23: bradawl.v1.AddressProof.second:type_name -> bradawl.v1.Witnessed
+	0,  // 24: bradawl.v1.NatReport.mapping:type_name -> bradawl.v1.MappingBehavior
+	1,  // 25: bradawl.v1.NatReport.filtering:type_name -> bradawl.v1.FilteringBehavior
+	4,  // 26: bradawl.v1.Join.kind:type_name -> bradawl.v1.Join.Kind
+	16, // 27: bradawl.v1.Join.connected:type_name -> bradawl.v1.PeerRef
+	16, // 28: bradawl.v1.Lost.links:type_name -> bradawl.v1.PeerRef
+	22, // 29: bradawl.v1.Peers.peers:type_name -> bradawl.v1.PeerInfo
+	0,  // 30: bradawl.v1.PeerInfo.mapping:type_name -> bradawl.v1.MappingBehavior
+	24, // 31: bradawl.v1.Order.sessions:type_name -> bradawl.v1.Session
+	22, // 32: bradawl.v1.Session.peer:type_name -> bradawl.v1.PeerInfo
+	29, // 33: bradawl.v1.Session.candidates:type_name -> bradawl.v1.Candidate
+	5,  // 34: bradawl.v1.Session.role:type_name -> bradawl.v1.Session.Role
+	2,  // 35: bradawl.v1.Session.strategy:type_name -> bradawl.v1.Strategy
+	25, // 36: bradawl.v1.Session.guess:type_name -> bradawl.v1.Guess
+	28, // 37: bradawl.v1.Prepared.main:type_name -> bradawl.v1.Witnessed
+	28, // 38: bradawl.v1.Prepared.alternate:type_name -> bradawl.v1.Witnessed
+	12, // 39: bradawl.v1.Witnessed.address:type_name -> bradawl.v1.Address
+	6,  // 40: bradawl.v1.Candidate.type:type_name -> bradawl.v1.Candidate.Type
+	12, // 41: bradawl.v1.Candidate.address:type_name -> bradawl.v1.Address
+	3,  // 42: bradawl.v1.Report.reason:type_name -> bradawl.v1.Reason
+	6,  // 43: bradawl.v1.Report.path:type_name -> bradawl.v1.Candidate.Type
+	12, // 44: bradawl.v1.Report.remote:type_name -> bradawl.v1.Address
+	3,  // 45: bradawl.v1.Refused.reason:type_name -> bradawl.v1.Reason
+	3,  // 46: bradawl.v1.Failed.reason:type_name -> bradawl.v1.Reason
+	16, // 47: bradawl.v1.Failed.peer:type_name -> bradawl.v1.PeerRef
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_protocol_control_proto_init() }
@@ -2922,6 +3013,7 @@ func file_protocol_control_proto_init() {
 		(*ClientMessage_Cancel)(nil),
 		(*ClientMessage_NatReport)(nil),
 		(*ClientMessage_WatchPeers)(nil),
+		(*ClientMessage_AddressProof)(nil),
 		(*ClientMessage_Lost)(nil),
 		(*ClientMessage_Prepared)(nil),
 	}
@@ -2940,7 +3032,7 @@ func file_protocol_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_control_proto_rawDesc), len(file_protocol_control_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -41,6 +41,7 @@ func run(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	engine, err := rendezvous.New(rendezvous.Config{
 		PacketConn: socks.main, AltPacketConn: socks.alternate, TCPListener: socks.tcp,
+		Addrs:           publicAddrs(s, socks.main.LocalAddr(), ownAddresses()),
 		OtherPacketConn: socks.other, OtherAddr: s.otherAddr(),
 		Identity: st.id, Verifier: token.NewVerifier(st.key.Public().(ed25519.PublicKey)),
 		Window: s.Window, AttemptTimeout: s.Attempt,

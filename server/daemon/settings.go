@@ -29,6 +29,8 @@ type settings struct {
 	HTTP          string        `mapstructure:"http"`
 	StateDir      string        `mapstructure:"state-dir"`
 	PublicAddr    string        `mapstructure:"public-addr"`
+	PublicIPv4    string        `mapstructure:"public-ipv4"`
+	PublicIPv6    string        `mapstructure:"public-ipv6"`
 	TokenLifetime time.Duration `mapstructure:"token-lifetime"`
 	Window        time.Duration `mapstructure:"window"`
 	Attempt       time.Duration `mapstructure:"attempt-timeout"`
@@ -55,6 +57,8 @@ func define(f *pflag.FlagSet) {
 	f.String("http", "127.0.0.1:9090", "TCP `address` of /metrics, /healthz and /readyz, or off")
 	f.String("state-dir", "", "`directory` of keys and connection string (default: $STATE_DIRECTORY, else bradawl in the user's configuration directory)")
 	f.String("public-addr", "", "`host:port` that the connection string names (default: the listen address, else this machine's)")
+	f.String("public-ipv4", "", "`IP:port` at which peers that came by IPv6 reach this server by IPv4, or off (default: what --public-addr or the machine says, if that is public)")
+	f.String("public-ipv6", "", "`IP:port` likewise of IPv6, or off")
 	f.Duration("token-lifetime", 365*24*time.Hour, "how long the token of the connection string is valid")
 	f.Duration("window", 500*time.Millisecond, "how far apart the first packets of two peers may be")
 	f.Duration("attempt-timeout", 1500*time.Millisecond, "how long one attempt to connect two peers may take")
@@ -195,6 +199,23 @@ func (s *settings) check() error {
 	if s.PublicAddr != "" {
 		if host, _, err := net.SplitHostPort(s.PublicAddr); err != nil || host == "" || checkAddr(s.PublicAddr, 1) != nil {
 			return fmt.Errorf("public-addr is %q, must be HOST:PORT", s.PublicAddr)
+		}
+	}
+	return s.checkFamilies()
+}
+
+// checkFamilies finds what is wrong with the addresses of the two families.
+func (s *settings) checkFamilies() error {
+	for _, f := range []struct {
+		name, value string
+		v4          bool
+	}{{"public-ipv4", s.PublicIPv4, true}, {"public-ipv6", s.PublicIPv6, false}} {
+		if f.value == "" || f.value == off {
+			continue
+		}
+		a, err := netip.ParseAddrPort(f.value)
+		if err != nil || a.Addr().IsUnspecified() || a.Port() == 0 || a.Addr().Unmap().Is4() != f.v4 {
+			return fmt.Errorf("%s is %q, must be IP:PORT of that family, or off", f.name, f.value)
 		}
 	}
 	return nil

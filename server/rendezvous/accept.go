@@ -119,7 +119,10 @@ func (s *Server) signIn(c *control, in *pb.SignIn) (*group, *member, error) {
 	m := newMember(in, s.nextPeer.Add(1), key, claims.ID)
 	m.link = c
 	m.observed = addrPortOf(c.conn.RemoteAddr())
-	m.hosts = vetHosts(in.GetHostCandidates(), m.observed)
+	m.oneFamily = in.GetOneFamily()
+	m.claimed = in.GetHostCandidates()
+	m.claimed = m.claimed[:min(len(m.claimed), protocol.MaxHostCandidates)]
+	m.hosts = vetHosts(m.claimed, m.observed)
 	c.enqueue(&pb.ServerMessage{Body: &pb.ServerMessage_SignedIn{SignedIn: &pb.SignedIn{
 		Observed:      protocol.AddrToPB(m.observed),
 		ServerTimeNs:  s.rules.clock.now(),
@@ -127,6 +130,8 @@ func (s *Server) signIn(c *control, in *pb.SignIn) (*group, *member, error) {
 		StunAlternate: s.alternateFor(c.conn),
 		PeerId:        m.id,
 		StunOther:     s.otherAddress(),
+
+		ServerAddresses: s.ownAddresses(),
 	}}})
 	g, err := s.registry.enter(in.GetGroup(), m, now)
 	return g, m, err
@@ -149,6 +154,14 @@ func (s *Server) otherAddress() *pb.Address {
 		return nil
 	}
 	return protocol.AddrToPB(s.cfg.OtherAddr)
+}
+
+// ownAddresses lists where the server is reached.
+func (s *Server) ownAddresses() (out []*pb.Address) {
+	for _, a := range s.cfg.Addrs {
+		out = append(out, protocol.AddrToPB(a))
+	}
+	return out
 }
 
 // refuse tells a client why it may not sign in and lets it close the connection.

@@ -161,7 +161,8 @@ func (g *group) attemptFailed(s *session, now time.Time) {
 	reason, detail := g.judge(s)
 	g.metrics.attempt("failure", reason, s.natPair())
 	g.metrics.strategies.WithLabelValues("failure", s.plan.strategy.String()).Inc()
-	if s.attempt >= g.maxAttempts+s.moved || final(reason) || pointless(s.sides[0].m, s.sides[1].m) || g.draining {
+	if s.attempt >= g.maxAttempts+s.moved || final(reason) || pointless(s.sides[0].m, s.sides[1].m) ||
+		apart(s.sides[0].m, s.sides[1].m) || g.draining {
 		g.fail(s, reason, detail, -1)
 		return
 	}

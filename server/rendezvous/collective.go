@@ -17,6 +17,8 @@ type collective struct {
 	members map[string]*membership
 	opened  bool // it had the size that a member waits for; from then on whoever joins is paired at once
 	pending map[[2]string]*session
+	// postponed are pairs of which it is not known yet whether they have a family in common.
+	postponed []*postponed
 }
 
 // shape is what all members must agree on.
@@ -200,8 +202,15 @@ func (g *group) openPairs(c *collective, pairs [][2]*membership, now time.Time) 
 	}
 	for _, p := range pairs {
 		a, b := p[0].m, p[1].m
+		if g.postpone(c, p, now) {
+			continue
+		}
+		if apart(a, b) {
+			g.refusePair(p, protocol.ReasonNoInbound, apartDetail(a, b))
+			continue
+		}
 		if hopeless(a, b) {
-			g.refusePair(p)
+			g.refusePair(p, protocol.ReasonMappingVaries, hopelessDetail(a, b))
 			continue
 		}
 		// Sessions of one peer differ in the sum, so no two of its own share a slot.
@@ -211,14 +220,19 @@ func (g *group) openPairs(c *collective, pairs [][2]*membership, now time.Time) 
 }
 
 // refusePair tells both sides of a pair that cannot connect.
-func (g *group) refusePair(p [2]*membership) {
+func (g *group) refusePair(p [2]*membership, reason protocol.Reason, detail string) {
 	g.sessionsPerGroup--
 	g.budget.give(1)
-	g.metrics.sessionEnded(protocol.ReasonMappingVaries)
+	g.tellPair(p, reason, detail)
+}
+
+// tellPair tells both sides of a pair that there will be no session.
+func (g *group) tellPair(p [2]*membership, reason protocol.Reason, detail string) {
+	g.metrics.sessionEnded(reason)
 	id := protocol.NewSessionID()
 	for i, ms := range p {
 		ms.m.link.enqueue(&pb.ServerMessage{Body: &pb.ServerMessage_Failed{Failed: &pb.Failed{
-			SessionId: id[:], Reason: protocol.ReasonMappingVaries.PB(), Detail: hopelessDetail(p[0].m, p[1].m),
+			SessionId: id[:], Reason: reason.PB(), Detail: detail,
 			RequestId: ms.id, Peer: p[1-i].m.refPB(),
 		}}})
 	}
@@ -272,6 +286,7 @@ func (c *collective) remove(g *group, m *member) {
 
 func (c *collective) forget(g *group, ms *membership) {
 	delete(c.members, ms.m.name)
+	g.dropPostponed(ms)
 	if len(c.members) == 0 {
 		delete(g.collectives, c.name)
 	}

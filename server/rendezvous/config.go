@@ -28,6 +28,10 @@ type Config struct {
 	// OtherAddr is where clients reach OtherPacketConn. The zero value: its local address, which must be specific then;
 	// behind a 1:1 NAT, as on EC2, set the public one.
 	OtherAddr netip.AddrPort
+	// Addrs are where clients reach PacketConn, at most one address of each family. A client learns them when it signs in,
+	// and by that of the other family than its own the server observes its address there. Empty: a client whose connection
+	// string names an address rather than a host has one family only.
+	Addrs []netip.AddrPort
 	// TCPListener answers STUN over TCP (RFC 8489 section 6.2.2), on the port of PacketConn, so that a client can tell a
 	// network that blocks UDP from a server that is away. Nil: none. The server closes it.
 	TCPListener net.Listener
@@ -142,6 +146,11 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.OtherPacketConn != nil && (c.OtherAddr.Addr().IsUnspecified() || c.OtherAddr.Port() == 0) {
 		return c, errors.New("rendezvous: the other STUN socket needs a specific address; set OtherAddr")
+	}
+	for i, a := range c.Addrs {
+		if !a.IsValid() || a.Addr().IsUnspecified() || a.Port() == 0 || i > 1 || i == 1 && is4(a) == is4(c.Addrs[0]) {
+			return c, fmt.Errorf("rendezvous: addresses %v of the server: want at most one specific address of each family", c.Addrs)
+		}
 	}
 	orDefault(&c.Window, protocol.DefaultWindow)
 	orDefault(&c.AttemptTimeout, 1500*time.Millisecond)

@@ -14,7 +14,7 @@ type wish struct {
 	replaces protocol.SessionID // the session whose link is lost; zero: none
 }
 
-// waiter is a Connect whose peer is not signed in yet.
+// waiter is a Connect whose peer is not signed in yet, or has no family in common with the asker yet.
 type waiter struct {
 	m    *member
 	id   uint64
@@ -48,11 +48,15 @@ func (g *group) connect(m *member, c *pb.Connect, now time.Time) {
 			return
 		}
 		ask := wish{exact: c.GetExact(), replaces: replacedBy(c)}
-		if other := g.members[c.GetPeer()]; other != nil {
+		other := g.members[c.GetPeer()]
+		if other != nil && settled(m, other, now) {
 			g.pairUp(m, other, c.GetRequestId(), ask, now)
 			return
 		}
 		wait := min(time.Duration(c.GetWaitNs()), g.limits.MaxWait)
+		if other != nil {
+			wait = addressSettle
+		}
 		if wait <= 0 {
 			m.refuse(c.GetRequestId(), protocol.ReasonNoPeer, fmt.Sprintf("nobody named %q is signed in", c.GetPeer()))
 			return
@@ -60,6 +64,10 @@ func (g *group) connect(m *member, c *pb.Connect, now time.Time) {
 		w := &waiter{m: m, id: c.GetRequestId(), peer: c.GetPeer(), wish: ask}
 		w.end = deadline{index: -1, fire: func(now time.Time) {
 			w.drop(g, now)
+			if other := g.members[w.peer]; other != nil { // whether it can be reached is known by now
+				g.pairUp(m, other, w.id, w.wish, now)
+				return
+			}
 			m.refuse(w.id, protocol.ReasonNoPeer, fmt.Sprintf("nobody named %q signed in within %v", w.peer, wait))
 		}}
 		m.requests[w.id] = w
@@ -71,9 +79,15 @@ func (g *group) connect(m *member, c *pb.Connect, now time.Time) {
 	})
 }
 
-// serveWaiters pairs a peer that has signed in with those who wait for it.
+// serveWaiters pairs a peer that has signed in, or has another address, with those who wait for it.
 func (g *group) serveWaiters(m *member, now time.Time) {
 	for w := range g.waiting[m.name] {
+		if !settled(w.m, m, now) {
+			if until := now.Add(addressSettle); w.end.at.After(until) {
+				g.deadlines.set(&w.end, until)
+			}
+			continue
+		}
 		w.drop(g, now)
 		g.pairUp(w.m, m, w.id, w.wish, now)
 	}
@@ -90,6 +104,11 @@ func (g *group) pairUp(m, other *member, requestID uint64, ask wish, now time.Ti
 		if s.state == ordered {
 			g.tell(s, 1)
 		}
+		return
+	}
+	if apart(m, other) {
+		g.metrics.sessionEnded(protocol.ReasonNoInbound)
+		m.refuse(requestID, protocol.ReasonNoInbound, apartDetail(m, other))
 		return
 	}
 	if hopeless(m, other) {

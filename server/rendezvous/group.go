@@ -122,6 +122,8 @@ func (g *group) handle(m *member, msg *pb.ClientMessage, now time.Time) {
 		g.prepared(m, b.Prepared, now)
 	case *pb.ClientMessage_WatchPeers:
 		g.watchPeers(m, b.WatchPeers)
+	case *pb.ClientMessage_AddressProof:
+		g.addressProof(m, b.AddressProof, now)
 	case *pb.ClientMessage_SignIn:
 		m.link.shut(closeProtocol, "second sign-in")
 	default: // a message of a later version

@@ -27,9 +27,14 @@ type member struct {
 	id          uint64
 	name, role  string
 	fingerprint identity.Fingerprint
-	tokenID     string // for the log
-	observed    netip.AddrPort
-	hosts       []netip.AddrPort // vetted host candidates
+	tokenID     string           // for the log
+	observed    netip.AddrPort   // on the control connection
+	second      netip.AddrPort   // in the other family; invalid: none is proven
+	secondEnd   deadline         // of second, unless it is proven again
+	oneFamily   bool             // says that it has no other one
+	entered     time.Time        // when it signed in
+	claimed     []*pb.Address    // host candidates
+	hosts       []netip.AddrPort // those of them that are vetted
 	mapping     pb.MappingBehavior
 	filtering   pb.FilteringBehavior
 	inSequence  bool     // it says that its NAT gives out ports in sequence

@@ -34,6 +34,7 @@ type metrics struct {
 	controlRTT    prometheus.Histogram
 	clockRequests *prometheus.CounterVec
 	drops         *prometheus.CounterVec
+	addressProofs *prometheus.CounterVec
 }
 
 // noReason stands for the absence of a reason in a label: an empty value would be no label at all.
@@ -100,12 +101,13 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		controlRTT: prometheus.NewHistogram(histogram("control_rtt_seconds", "Round trip of the control connections, sampled at clock requests.",
 			[]float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1})),
 		clockRequests: counters("clock_requests_total", "Clock datagrams by what was done.", "result"),
+		addressProofs: counters("address_proofs_total", "Proofs of peers' addresses in their other family, by whether they were used.", "result"),
 		drops:         counters("connections_dropped_total", "Connections that the server refused or closed, by why.", "why"),
 	}
 	m.initSeries()
 	for _, c := range []prometheus.Collector{
 		m.attempts, m.sessions, m.strategies, m.sessionsOpen, m.punch, m.proven, m.paths, m.skew, m.outsideWindow, m.reports, m.implausible,
-		m.orders, m.ordered, m.lost, m.peers, m.groups, m.pending, m.signIns, m.retries, m.stun, m.controlRTT, m.clockRequests, m.drops,
+		m.orders, m.ordered, m.lost, m.peers, m.groups, m.pending, m.signIns, m.retries, m.stun, m.controlRTT, m.clockRequests, m.drops, m.addressProofs,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, errors.Join(errors.New("rendezvous: register metrics"), err)
@@ -150,6 +152,7 @@ func (m *metrics) initSeries() {
 	}
 	for _, r := range []string{"used", "ignored"} {
 		m.reports.WithLabelValues(r)
+		m.addressProofs.WithLabelValues(r)
 	}
 	for _, r := range []string{"answered", "limited", "bad"} {
 		m.clockRequests.WithLabelValues(r)

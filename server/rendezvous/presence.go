@@ -47,6 +47,8 @@ func (g *group) enter(m *member, now time.Time) (err error) {
 		m.requests = map[uint64]request{}
 		m.sessions = map[protocol.SessionID]*session{}
 		m.collectives = map[string]*collective{}
+		m.entered = now
+		m.secondEnd = deadline{index: -1, fire: func(time.Time) { g.forgetSecond(m) }}
 		g.members[m.name] = m
 		g.roles[m.role]++
 		g.serveWaiters(m, now)
@@ -65,6 +67,7 @@ func (g *group) remove(m *member, now time.Time) {
 		return
 	}
 	m.gone = true
+	g.deadlines.stop(&m.secondEnd)
 	delete(g.members, m.name)
 	if g.roles[m.role]--; g.roles[m.role] == 0 {
 		delete(g.roles, m.role)

@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/bradawl/bradawl/protocol"
 	"github.com/bradawl/bradawl/protocol/pb"
@@ -56,19 +57,26 @@ func open(m *member) bool {
 	return m.filtering == pb.FilteringBehavior_FILTERING_ENDPOINT_INDEPENDENT || m.filtering == pb.FilteringBehavior_FILTERING_NONE
 }
 
-// candidates lists where of may be reached by to: its observed address, and
-// behind the same public address its host candidates too.
-func candidates(of, to *member) []*pb.Candidate {
-	kind := pb.Candidate_SERVER_REFLEXIVE
-	if of.mapping == pb.MappingBehavior_MAPPING_NONE {
-		kind = pb.Candidate_HOST
+// candidates lists where of may be reached by to: its observed address in each
+// family that both have, IPv6 first (RFC 8421), and in the same network its
+// host candidates too.
+func candidates(of, to *member) (out []*pb.Candidate) {
+	for _, v4 := range []bool{false, true} {
+		if !share(of, to, v4) {
+			continue
+		}
+		a := of.addr(v4)
+		kind := pb.Candidate_SERVER_REFLEXIVE
+		if a == of.observed && of.mapping == pb.MappingBehavior_MAPPING_NONE || a != of.observed && slices.Contains(of.hosts, a) {
+			kind = pb.Candidate_HOST
+		}
+		out = append(out, &pb.Candidate{Type: kind, Address: protocol.AddrToPB(a)})
 	}
-	out := []*pb.Candidate{{Type: kind, Address: protocol.AddrToPB(of.observed)}}
-	if of.observed.Addr() != to.observed.Addr() {
+	if !sameNetwork(of, to) {
 		return out
 	}
 	for _, h := range of.hosts {
-		if h != of.observed && len(out) < protocol.MaxCandidates {
+		if h != of.observed && h != of.second && len(out) < protocol.MaxCandidates {
 			out = append(out, &pb.Candidate{Type: pb.Candidate_HOST, Address: protocol.AddrToPB(h)})
 		}
 	}
@@ -76,9 +84,9 @@ func candidates(of, to *member) []*pb.Candidate {
 }
 
 // vetHosts keeps of the host candidates that a peer claims those that other
-// peers may be sent to: private addresses, and ports of its observed address.
+// peers may be sent to: private addresses, and ports of its observed addresses.
 // Anything else could be a stranger at whom it wants packets aimed.
-func vetHosts(claimed []*pb.Address, observed netip.AddrPort) []netip.AddrPort {
+func vetHosts(claimed []*pb.Address, observed ...netip.AddrPort) []netip.AddrPort {
 	cgnat := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10) // RFC 6598
 	var out []netip.AddrPort
 	for _, c := range claimed {
@@ -86,7 +94,8 @@ func vetHosts(claimed []*pb.Address, observed netip.AddrPort) []netip.AddrPort {
 		if err != nil {
 			continue
 		}
-		if ip := a.Addr(); !ip.IsPrivate() && !cgnat.Contains(ip) && ip != observed.Addr() {
+		if ip := a.Addr(); !ip.IsPrivate() && !cgnat.Contains(ip) &&
+			!slices.ContainsFunc(observed, func(o netip.AddrPort) bool { return o.Addr() == ip }) {
 			continue
 		}
 		if out = append(out, a); len(out) == protocol.MaxHostCandidates {

@@ -84,7 +84,7 @@ func (g *group) schedule(s *session, p *pace, now time.Time) time.Time {
 	case s.attempt == 1 && !s.exact && (a-b).Abs() < g.window/2:
 		s.sides[0].timing, s.sides[1].timing = t, t
 		d, l := &s.sides[s.dialler], &s.sides[1-s.dialler]
-		if open(l.m) && !open(d.m) && !sameSite(l.m, d.m) {
+		if open(l.m) && !open(d.m) && !sameSite(l.m, d.m) && !otherwise(l.m, d.m) {
 			// It need not open anything. If it is near the server, the dialler's order has only as much time as its INIT.
 			after := now.Add(latest(d.m) + fireMargin)
 			if varies(d.m) {

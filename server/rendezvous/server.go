@@ -229,5 +229,6 @@ func (s *Server) quicConfig() *quic.Config {
 		MaxIncomingUniStreams:          -1,
 		EnableDatagrams:                true,
 		DisablePathMTUDiscovery:        true, // control messages are small; probes of thousands of idle peers are not
+		InitialPacketSize:              protocol.MinPathPacket,
 	}
 }

@@ -123,9 +123,16 @@ func (g *group) tell(s *session, i int) {
 		role = pb.Session_DIALLER
 	}
 	key := s.key // a copy: the order may be written after the next attempt has its key
+	where := candidates(other, me)
+	if s.plan.strategy != plain { // further sockets are of the control connection's family
+		where = slices.DeleteFunc(where, func(c *pb.Candidate) bool {
+			a, err := protocol.AddrFromPB(c.GetAddress())
+			return err != nil || is4(a) != is4(other.observed)
+		})
+	}
 	o := &pb.Session{
 		Id: s.id[:], Attempt: uint32(s.attempt), Key: key[:], Peer: other.info(),
-		Candidates: candidates(other, me), Role: role,
+		Candidates: where, Role: role,
 		FireTimeNs: s.sides[i].timing.fire, GiveUpNs: int64(s.sides[i].timing.giveUp), QuietNs: int64(s.sides[i].timing.quiet),
 		RequestId: s.sides[i].requestID,
 	}

@@ -78,7 +78,7 @@ func sameSite(a, b *member) bool { return a.observed.Addr() == b.observed.Addr()
 // pointless tells whether two peers that have failed to reach one another cannot: neither can know the other's address,
 // as both NATs map each destination anew, and neither lets in strangers.
 func pointless(a, b *member) bool {
-	return varies(a) && varies(b) && !open(a) && !open(b) && !sameSite(a, b)
+	return varies(a) && varies(b) && !open(a) && !open(b) && !sameSite(a, b) && !otherwise(a, b)
 }
 
 // hopeless tells the same beforehand: both filters must be known for that.
@@ -93,6 +93,7 @@ func (s *session) choose() plan {
 	a, b := s.sides[0].m, s.sides[1].m
 	switch {
 	case sameSite(a, b):
+	case is4(a.observed) != is4(b.observed), s.attempt == 1 && otherwise(a, b):
 	case varies(a) != varies(b):
 		hard := 0
 		if varies(b) {

@@ -217,7 +217,7 @@ func TestNetcheckSpeaksPlainly(t *testing.T) {
 		code int
 		says string
 	}{
-		{natlab.PortRestricted(), 0, "mapping                       endpoint-independent\nfiltering                     address-and-port-dependent"},
+		{natlab.PortRestricted(), 0, "mapping                           endpoint-independent\nfiltering                         address-and-port-dependent"},
 		{natlab.Symmetric(), 0, "address-and-port-dependent"},
 		{natlab.UDPBlocked(), 1, "UDP is blocked"},
 	} {
@@ -229,12 +229,17 @@ func TestNetcheckSpeaksPlainly(t *testing.T) {
 		p.wait()
 		var r struct {
 			Mapping, Filtering string
-			MTU                int `json:"path_mtu"`
+			IPv4               string
+			NoIPv6             string `json:"no_ipv6"`
+			MTU                int    `json:"path_mtu"`
 			Untested           []struct{ Test, Why string }
 		}
 		must(t, json.Unmarshal([]byte(p.out.all()), &r))
 		if known := tc.code == 0; known != (r.MTU == 1500) || known != (r.Filtering == "address-and-port-dependent") {
 			t.Errorf("%v: %s", tc.nat, p.out.all())
+		}
+		if known := tc.code == 0; known != strings.HasPrefix(r.IPv4, "198.18.") || known != (r.NoIPv6 != "") {
+			t.Errorf("%v: families in %s", tc.nat, p.out.all())
 		}
 		if n := len(r.Untested); n == 0 || r.Untested[n-1].Test != "mapping lifetime" || r.Untested[n-1].Why == "" {
 			t.Errorf("%v: untested %v", tc.nat, r.Untested)

@@ -23,6 +23,10 @@ type netcheckResult struct {
 	LifetimeBelow   float64          `json:"mapping_lifetime_below_s,omitempty"`
 	SecondAddress   bool             `json:"server_has_second_address"`
 	Observed        string           `json:"observed,omitempty"`
+	IPv4            string           `json:"ipv4,omitempty"`
+	NoIPv4          string           `json:"no_ipv4,omitempty"`
+	IPv6            string           `json:"ipv6,omitempty"`
+	NoIPv6          string           `json:"no_ipv6,omitempty"`
 	Main            string           `json:"mapped_by_main_port,omitempty"`
 	Alternate       string           `json:"mapped_by_alternate_port,omitempty"`
 	Other           string           `json:"mapped_by_other_address,omitempty"`
@@ -93,13 +97,15 @@ func printReport(std streams, r client.NetReport, asJSON bool) error {
 	out := netcheckResult{Mapping: string(r.Mapping), UDPBlocked: r.UDPBlocked, PortPreserved: r.PortPreserved,
 		Filtering: string(r.Filtering), Hairpinning: string(r.Hairpinning), PathMTU: r.PathMTU, SecondAddress: r.SecondAddress,
 		LifetimeAtLeast: r.Lifetime.AtLeast.Seconds(), LifetimeBelow: r.Lifetime.Below.Seconds(),
-		ControlRTTMS: inMillis(r.ControlRTT), Says: r.Explain()}
+		NoIPv4: r.NoIPv4, NoIPv6: r.NoIPv6, ControlRTTMS: inMillis(r.ControlRTT), Says: r.Explain()}
 	for _, a := range []struct {
 		to   *string
 		from fmt.Stringer
 		ok   bool
 	}{
 		{&out.Observed, r.Observed, r.Observed.IsValid()},
+		{&out.IPv4, r.IPv4, r.IPv4.IsValid()},
+		{&out.IPv6, r.IPv6, r.IPv6.IsValid()},
 		{&out.Main, r.MainMapped, r.MainMapped.IsValid()},
 		{&out.Alternate, r.AlternateMapped, r.AlternateMapped.IsValid()},
 		{&out.Other, r.OtherMapped, r.OtherMapped.IsValid()},

@@ -19,7 +19,8 @@ import (
 	"github.com/bradawl/bradawl/server/rendezvous"
 )
 
-// Place is where a server listens; a natlab.Host is one.
+// Place is where a server listens; a natlab.Host is one. At a place that also has a method Addr6, which returns a valid
+// address, the server listens on both.
 type Place interface {
 	Addr() netip.Addr
 	ListenUDP(netip.AddrPort) (*net.UDPConn, error)
@@ -52,10 +53,20 @@ func Start(tb testing.TB, place Place, tune ...func(*rendezvous.Config)) *Server
 	s.check("make the signing key", err)
 	s.id, err = identity.New()
 	s.check("make the identity", err)
-	s.main, s.alt = netip.AddrPortFrom(place.Addr(), 0), netip.AddrPortFrom(place.Addr(), 0)
+	any := place.Addr()
+	if s.dual() {
+		any = netip.IPv6Unspecified()
+	}
+	s.main, s.alt = netip.AddrPortFrom(any, 0), netip.AddrPortFrom(any, 0)
 	s.Start()
 	tb.Cleanup(s.Stop)
 	return s
+}
+
+// dual tells whether the place has both families.
+func (s *Server) dual() bool {
+	p, ok := s.place.(interface{ Addr6() netip.Addr })
+	return ok && p.Addr6().IsValid() && s.place.Addr().Is4()
 }
 
 // Start starts a stopped server again.
@@ -71,6 +82,10 @@ func (s *Server) Start() {
 	cfg := rendezvous.Config{
 		PacketConn: main, AltPacketConn: alt, TCPListener: tcp,
 		Identity: s.id, Verifier: token.NewVerifier(s.key.Public().(ed25519.PublicKey)),
+	}
+	if s.dual() {
+		v6 := s.place.(interface{ Addr6() netip.Addr }).Addr6()
+		cfg.Addrs = []netip.AddrPort{s.Addr(), netip.AddrPortFrom(v6, s.main.Port())}
 	}
 	for _, f := range s.tune {
 		f(&cfg)
@@ -98,8 +113,8 @@ func (s *Server) Stop() {
 	}
 }
 
-// Addr is the address of the main socket.
-func (s *Server) Addr() netip.AddrPort { return s.main }
+// Addr is the address of the main socket; where it serves both families, the IPv4 one.
+func (s *Server) Addr() netip.AddrPort { return netip.AddrPortFrom(s.place.Addr(), s.main.Port()) }
 
 // URL returns a connection string for all groups and names, valid for an hour.
 func (s *Server) URL() string {
@@ -112,7 +127,7 @@ func (s *Server) URLWith(c token.Claims, pins ...identity.Fingerprint) string {
 	s.tb.Helper()
 	tok, err := token.Mint(s.key, c)
 	s.check("mint a token", err)
-	return protocol.URL{Token: tok, Host: s.main.String(), Pins: pins}.Secret()
+	return protocol.URL{Token: tok, Host: s.Addr().String(), Pins: pins}.Secret()
 }
 
 // Pin is the fingerprint of the server's key.
