@@ -183,7 +183,7 @@ func (c *Client) findFamilies(ctx context.Context, ctl *control, r *NetReport) {
 // keepAddress keeps the address in the other family proven while the control connection lasts.
 func (c *Client) keepAddress(ctl *control) {
 	ctx := ctl.qc.Context()
-	for {
+	for first := true; ; first = false {
 		a, ok := c.proveAddress(ctx, ctl)
 		c.mu.Lock()
 		changed := c.control == ctl && c.second != a
@@ -191,7 +191,7 @@ func (c *Client) keepAddress(ctl *control) {
 			c.second = a
 		}
 		c.mu.Unlock()
-		if changed || !ok {
+		if changed || first {
 			e := Event{Kind: EventAddress, Addr: a}
 			if !ok {
 				e.Detail = "no answer from " + ctl.other.String()

@@ -44,6 +44,7 @@ type path struct {
 	lastDial  time.Time
 	redialAt  time.Time // when the dial under way counts as lost; zero: not known
 	idle      bool      // the last dial has failed, none is under way
+	missed    bool      // the last dial's first flight was lost, most likely at a closed NAT
 	excluded  bool      // somebody else lives there
 }
 
@@ -238,7 +239,7 @@ func (p *punch) opened(c *path, now time.Time) {
 // dial under way has met an open NAT.
 func (p *punch) judgeDial(c *path, sentAt, now time.Time) {
 	if sentAt.After(c.lastDial) {
-		c.redialAt = now // the INIT sent beside the dial was lost, a later one was not
+		c.redialAt, c.missed = now, true // the INIT sent beside the dial was lost, a later one was not
 		return
 	}
 	// The INIT beside the first flight passed, so the flight most likely did; a
@@ -257,11 +258,11 @@ func (p *punch) dial(now time.Time) (netip.AddrPort, bool) {
 		case c.excluded:
 		case now.Before(p.held(c)):
 		case c.dials == 0 && (c.dialable() || p.atOnce(c)):
-			if best == nil || best.dials > 0 || better(c, best) {
+			if prefers(c, best) {
 				best = c
 			}
 		case c.dials > 0 && c.dialable() && !c.redialAt.IsZero() && !now.Before(c.redialAt):
-			if best == nil {
+			if prefers(c, best) {
 				best = c
 			}
 		}
@@ -275,7 +276,7 @@ func (p *punch) dial(now time.Time) (netip.AddrPort, bool) {
 	best.dials++
 	p.dials++
 	best.lastDial = now
-	best.redialAt, best.idle = time.Time{}, false
+	best.redialAt, best.idle, best.missed = time.Time{}, false, false
 	if best.open() {
 		// Known open: only loss can stop this one.
 		wait := 50 * time.Millisecond

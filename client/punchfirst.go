@@ -56,6 +56,20 @@ func (p *punch) held(c *path) time.Time {
 	return c.firstFrom.Add(firstGrace + c.rtt/2)
 }
 
+// prefers tells whether to dial c rather than best, which may be nil. A path on which small packets pass and a handshake
+// did not comes last.
+func prefers(c, best *path) bool {
+	switch {
+	case best == nil:
+		return true
+	case c.lossy() != best.lossy():
+		return best.lossy()
+	}
+	return better(c, best)
+}
+
+func (p *path) lossy() bool { return p.dials > 0 && !p.missed && !p.idle }
+
 // better prefers the shorter way: host candidates, then IPv6 (RFC 8421), then the rest in the order given.
 func better(a, b *path) bool {
 	ha, hb := a.kind == pb.Candidate_HOST, b.kind == pb.Candidate_HOST

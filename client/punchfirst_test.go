@@ -56,6 +56,23 @@ func TestIPv6ThatWorksIsNotDoubledByIPv4(t *testing.T) {
 	}
 }
 
+// The first flight may meet a firewall that is not open yet. That says nothing against the path.
+func TestIPv6WhoseFirstFlightCameTooEarlyIsDialledAgain(t *testing.T) {
+	s := newScript(t, true, 0, 500*ms, dual()...)
+	s.until(6 * ms) // the second INITs went out at 5 ms
+	s.until(15 * ms)
+	i4 := slices.IndexFunc(s.inits, func(i outInit) bool { return i.to == at(1) && s.sentAt(i) == 5*ms })
+	i6 := slices.IndexFunc(s.inits, func(i outInit) bool { return i.to == at6(1) && s.sentAt(i) == 5*ms })
+	s.answered(i4)
+	s.answered(i6)
+	s.until(40 * ms)
+	if !slices.Equal(s.to, []netip.AddrPort{at6(1), at6(1)}) || s.dials[1] != 15*ms {
+		t.Errorf("dials to %v at %v, want IPv6 again as it answers", s.to, s.dials)
+	}
+}
+
+func (s *script) sentAt(i outInit) time.Duration { return s.sent[slices.Index(s.inits, i)] }
+
 // An IPv6 path may carry small packets and lose large ones.
 func TestIPv6WhoseHandshakeIsLostGivesWayToIPv4(t *testing.T) {
 	s := newScript(t, true, 0, 500*ms, dual()...)

@@ -140,13 +140,13 @@ func (c *Client) transportOn(pc net.PacketConn) (*quic.Transport, *quic.EarlyLis
 		DisableVersionNegotiationPackets: true, // strangers get nothing to reflect
 		ConnContext:                      c.admit,
 	}
+	config := c.peerQUIC.Clone()
+	config.GetConfigForClient = func(info *quic.ClientInfo) (*quic.Config, error) { return c.peerConfigFor(info.RemoteAddr), nil }
 	l, err := t.ListenEarly(&tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		NextProtos:         []string{protocol.ALPNPeer},
 		GetConfigForClient: c.peerTLS,
-	}, &quic.Config{GetConfigForClient: func(info *quic.ClientInfo) (*quic.Config, error) {
-		return c.peerConfigFor(info.RemoteAddr), nil
-	}})
+	}, config)
 	return t, l, err
 }
 
