@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bradawl/bradawl/internal/buildinfo"
 	"github.com/bradawl/bradawl/mapreduce-demo/task"
 	"github.com/bradawl/bradawl/server/daemon"
 )
@@ -83,6 +84,7 @@ Mappers and reducers are processes of a local Lambda service, each behind a NAT
 of its own. The shuffle between them goes over direct QUIC links, through S3, or
 both ways in turn to compare. With no flags it counts the words of the Go source
 tree.`,
+		Version:       buildinfo.String(),
 		Args:          noArguments,
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -4,6 +4,18 @@
 //	GOOS=linux GOARCH=arm64 go build -tags lambda.norpc -o bootstrap ./mapreduce-demo/worker
 package main
 
-import "github.com/bradawl/bradawl/mapreduce-demo/task"
+import (
+	"fmt"
+	"os"
 
-func main() { task.Main() }
+	"github.com/bradawl/bradawl/internal/buildinfo"
+	"github.com/bradawl/bradawl/mapreduce-demo/task"
+)
+
+func main() {
+	if buildinfo.Asked(os.Args[1:]) {
+		fmt.Println("bradawl-worker version", buildinfo.String())
+		return
+	}
+	task.Main()
+}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/viper"
+
+	"github.com/bradawl/bradawl/internal/buildinfo"
 )
 
 // Exit codes of Main.
@@ -66,7 +68,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 Every flag can also be set by the environment variable BRADAWL_ with the flag's
 name in capitals and _ for -, and, without the dashes in front, in the YAML file
 that --config names. A flag overrules the environment, which overrules the file.`,
-		Version:       version(),
+		Version:       buildinfo.String(),
 		Args:          noArguments,
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/bradawl/bradawl/internal/buildinfo"
 )
 
 // Exit codes of Main.
@@ -81,7 +82,7 @@ func command(std streams) *cobra.Command {
 The connection string of the rendezvous comes from the environment variable
 BRADAWL_URL or from the file that --url-file names. It contains a token: treat
 it as a password.`,
-		Version:       version(),
+		Version:       buildinfo.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -111,12 +112,4 @@ it as a password.`,
 		}
 	}
 	return root
-}
-
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
-	}
-	return info.Main.Version
 }

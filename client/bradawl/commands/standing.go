@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bradawl/bradawl/client"
+	"github.com/bradawl/bradawl/internal/buildinfo"
 	"github.com/bradawl/bradawl/protocol"
 	"github.com/bradawl/bradawl/protocol/identity"
 	"github.com/bradawl/bradawl/protocol/keyfile"
@@ -79,7 +80,7 @@ func (s *standing) config() (client.Config, error) {
 			return client.Config{}, err
 		}
 	}
-	return client.Config{URL: u.Secret(), Group: s.group, Name: name, Agent: "bradawl " + version(), Identity: s.id}, nil
+	return client.Config{URL: u.Secret(), Group: s.group, Name: name, Agent: "bradawl " + buildinfo.Version(), Identity: s.id}, nil
 }
 
 // signIn signs in and waits until the NAT is known, so that the rendezvous can give out the roles accordingly.

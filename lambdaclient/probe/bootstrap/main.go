@@ -2,10 +2,18 @@
 package main
 
 import (
+	"fmt"
+	"os"
+
+	"github.com/bradawl/bradawl/internal/buildinfo"
 	"github.com/bradawl/bradawl/lambdaclient"
 	"github.com/bradawl/bradawl/lambdaclient/probe"
 )
 
 func main() {
+	if buildinfo.Asked(os.Args[1:]) {
+		fmt.Println("bradawl-probe version", buildinfo.String())
+		return
+	}
 	lambdaclient.Start(new(probe.Prober).Handle)
 }
