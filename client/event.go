@@ -32,7 +32,8 @@ const (
 	EventFiltering EventKind = "filtering"
 	// EventOrder: the rendezvous ordered an attempt. Session, Peer, Attempt; Delay is the time until it fires.
 	EventOrder EventKind = "order"
-	// EventInitOut: an INIT went out. Session, Peer, Attempt, Addr.
+	// EventInitOut: an INIT went out, by the client's socket or a fresh one; those of many sockets and to guessed ports are
+	// not told one by one. Session, Peer, Attempt, Addr.
 	EventInitOut EventKind = "init_out"
 	// EventInitIn: a valid INIT came in. Session, Peer, Attempt, Addr.
 	EventInitIn EventKind = "init_in"

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/bradawl/bradawl/client"
 	"github.com/bradawl/bradawl/internal/natlab"
 	"github.com/bradawl/bradawl/protocol"
@@ -81,6 +83,40 @@ func TestSymmetricAndPortRestrictedMeetByManySocketsAndGuessedPorts(t *testing.T
 
 func addressDependentMapping() natlab.NAT {
 	return natlab.NAT{Mapping: natlab.AddressDependentMapping, Ports: natlab.RandomPorts, DropUnsolicited: true}
+}
+
+func TestHardConnectionsLeaveNothingBehind(t *testing.T) {
+	w := newWideWorld(t)
+	ha, hb := w.behind("a", natlab.Symmetric(), quarter()), w.behind("b", natlab.PortRestricted(), quarter())
+	before := goleak.IgnoreCurrent()
+	a, b := w.known(ha, "a"), w.known(hb, "b")
+	ctx := within(t, 20*time.Second)
+	for range 2 {
+		conn, err := a.Connect(ctx, "b")
+		must(t, err)
+		other, err := b.Accept(ctx)
+		must(t, err)
+		must(t, conn.Proven(ctx))
+		must(t, other.Proven(ctx))
+		must(t, conn.Close())
+		<-other.Context().Done()
+	}
+	for client.FurtherSockets(a)+client.FurtherSockets(b) > 0 {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%d and %d sockets are left", client.FurtherSockets(a), client.FurtherSockets(b))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	conn, err := a.Connect(ctx, "b") // one that is open when the client is closed
+	must(t, err)
+	must(t, conn.Proven(ctx))
+	must(t, a.Close())
+	must(t, b.Close())
+	if n := client.FurtherSockets(a); n != 0 {
+		t.Errorf("%d sockets are left", n)
+	}
+	goleak.VerifyNone(t, before)
 }
 
 // The first packets of a come to b's NAT long before b sends any, and take its mapping away; nothing but another mapping

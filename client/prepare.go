@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// maxPrepared bounds the prepared sockets that wait for their orders.
+	// maxPrepared bounds the sockets that are being prepared or wait for their orders.
 	maxPrepared = 64
 	// preparedKeep is how long one waits.
 	preparedKeep = 10 * time.Second
@@ -20,7 +20,7 @@ const (
 // prepared holds the sockets that the server has asked for, until their orders come. It is safe for concurrent use.
 type prepared struct {
 	mu    sync.Mutex
-	ready map[preparedFor]*readyOutlet
+	ready map[preparedFor]*readyOutlet // nil: still being prepared
 }
 
 // preparedFor names the attempt that a socket is for.
@@ -34,15 +34,31 @@ type readyOutlet struct {
 	taken chan struct{} // closed when its order has come
 }
 
+// reserve makes room for a socket. It reports false if there is none, or one for that attempt already.
+func (p *prepared) reserve(at preparedFor) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, there := p.ready[at]; there || len(p.ready) >= maxPrepared {
+		return false
+	}
+	p.ready[at] = nil
+	return true
+}
+
+// put fills the room.
 func (p *prepared) put(at preparedFor, o *outlet) *readyOutlet {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.ready) >= maxPrepared || p.ready[at] != nil {
-		return nil
-	}
 	r := &readyOutlet{out: o, taken: make(chan struct{})}
 	p.ready[at] = r
 	return r
+}
+
+// cancel gives the room back.
+func (p *prepared) cancel(at preparedFor) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.ready, at)
 }
 
 // take returns the socket for an attempt, or nil. It is the caller's then.
@@ -61,10 +77,11 @@ func (p *prepared) take(at preparedFor) *outlet {
 // handlePrepare opens a socket, has its address witnessed and says so. It does not block.
 func (c *Client) handlePrepare(ctl *control, m *pb.Prepare) {
 	id, err := protocol.SessionIDFromBytes(m.GetSessionId())
-	if err != nil || m.GetAttempt() == 0 {
+	at := preparedFor{id, m.GetAttempt()}
+	if err != nil || at.attempt == 0 || !c.prepared.reserve(at) {
 		return
 	}
-	c.wg.Go(func() { c.prepare(ctl, preparedFor{id, m.GetAttempt()}, m.GetAlternate()) })
+	c.wg.Go(func() { c.prepare(ctl, at, m.GetAlternate()) })
 }
 
 func (c *Client) prepare(ctl *control, at preparedFor, alternate bool) {
@@ -78,6 +95,7 @@ func (c *Client) prepare(ctl *control, at preparedFor, alternate bool) {
 		out, err = c.newOutlet(pc)
 	}
 	if err != nil {
+		c.prepared.cancel(at)
 		tell()
 		return
 	}
@@ -87,10 +105,6 @@ func (c *Client) prepare(ctl *control, at preparedFor, alternate bool) {
 	}
 	r := c.prepared.put(at, out) // before the order can come
 	tell()
-	if r == nil {
-		out.close()
-		return
-	}
 	select {
 	case <-r.taken:
 		return

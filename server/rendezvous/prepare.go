@@ -16,7 +16,7 @@ const (
 	// witnessAge is how old a witness may be.
 	witnessAge = 10 * time.Second
 	// queueLimit is how long a session may wait for its turn to guess ports.
-	queueLimit = 20 * time.Second
+	queueLimit = time.Minute
 )
 
 // next begins the next attempt: at once, or as soon as what it needs is there.
