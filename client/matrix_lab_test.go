@@ -222,7 +222,7 @@ func (c *matrixCell) attempt(t *testing.T, w *world, home, away *matrixSite, nam
 	if c.want == protocol.ReasonUDPBlocked {
 		start := time.Now()
 		_, err := client.SignIn(ctx, home.config(t, w, name))
-		c.note(time.Since(start), err)
+		c.note(t, time.Since(start), err)
 		return
 	}
 	a := signMatrix(t, w, home, name)
@@ -233,7 +233,7 @@ func (c *matrixCell) attempt(t *testing.T, w *world, home, away *matrixSite, nam
 	if err == nil {
 		err = conn.Proven(ctx)
 	}
-	c.note(time.Since(start), err)
+	c.note(t, time.Since(start), err)
 	c.early += home.unsolicited(t) + away.unsolicited(t) - before
 	if err != nil {
 		return
@@ -247,7 +247,11 @@ func (c *matrixCell) attempt(t *testing.T, w *world, home, away *matrixSite, nam
 	_ = conn.Close()
 }
 
-func (c *matrixCell) note(took time.Duration, err error) {
+func (c *matrixCell) note(t *testing.T, took time.Duration, err error) {
+	t.Helper()
+	if err != nil && client.ReasonOf(err) != c.want {
+		t.Logf("%s, loss %v, attempt %d, after %v: %v", c.name, c.loss, c.n, took, err)
+	}
 	c.took = append(c.took, took)
 	if err == nil {
 		c.good++
