@@ -14,7 +14,7 @@ import (
 )
 
 // soon has a lost link noticed within a second.
-func soon(c *client.Config) { c.KeepAlive = 400 * time.Millisecond }
+func soon(c *client.Config) { c.KeepAlive = 800 * time.Millisecond }
 
 // movingPorts is a port-restricted NAT that draws a port for each mapping: after a flush the peer has another address.
 func movingPorts() natlab.NAT {
