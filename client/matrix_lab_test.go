@@ -24,6 +24,10 @@ var matrixAttempts = flag.Int("matrix.attempts", 1, "attempts of TestMatrixOfNAT
 // what the counters show is the protocol's doing.
 const matrixDelay = 5 * time.Millisecond
 
+// matrixAgain is how often a pair is tried again, to tell a packet at a closed NAT that is a busy machine's doing from the
+// protocol's.
+const matrixAgain = 4
+
 // matrixKind is a kind of NAT, or none.
 type matrixKind struct {
 	name   string
@@ -101,7 +105,7 @@ type matrixCell struct {
 	strategies        map[string]int
 	reasons           map[protocol.Reason]int
 	early             uint64 // packets at closed NATs
-	lateBy            time.Duration
+	clean             int    // attempts without any
 	guessing, blocked bool
 	opener            bool // one side has to send to where the other cannot be, to open its own NAT
 }
@@ -174,6 +178,11 @@ func (m *matrix) row(t *testing.T, i int, a matrixKind, loss float64) {
 		for k := range n {
 			cell.attempt(t, w, home, away, fmt.Sprintf("a%d-%d", j, k), name)
 		}
+		for k := range matrixAgain {
+			if cell.clean == 0 && !cell.opener && loss == 0 {
+				cell.attempt(t, w, home, away, fmt.Sprintf("a%d-again-%d", j, k), name)
+			}
+		}
 		if other != nil {
 			must(t, other.Close())
 		}
@@ -220,6 +229,7 @@ func (c *matrixCell) attempt(t *testing.T, w *world, home, away *matrixSite, nam
 	defer cancel()
 	c.n++
 	if c.want == protocol.ReasonUDPBlocked {
+		c.clean++
 		start := time.Now()
 		_, err := client.SignIn(ctx, home.config(t, w, name))
 		c.note(t, time.Since(start), err)
@@ -234,7 +244,10 @@ func (c *matrixCell) attempt(t *testing.T, w *world, home, away *matrixSite, nam
 		err = conn.Proven(ctx)
 	}
 	c.note(t, time.Since(start), err)
-	c.early += home.unsolicited(t) + away.unsolicited(t) - before
+	early := home.unsolicited(t) + away.unsolicited(t) - before
+	if c.early += early; early == 0 {
+		c.clean++
+	}
 	if err != nil {
 		return
 	}
@@ -243,7 +256,6 @@ func (c *matrixCell) attempt(t *testing.T, w *world, home, away *matrixSite, nam
 	if i.Attempts > 1 {
 		c.retried++
 	}
-	c.lateBy = max(c.lateBy, i.Skew.Abs())
 	_ = conn.Close()
 }
 
@@ -273,9 +285,9 @@ func (c *matrixCell) check(t *testing.T) {
 	case c.want == protocol.ReasonOK && c.good < least:
 		t.Errorf("%s, loss %v: %d of %d connected, failures %v", c.name, c.loss, c.good, c.n, c.reasons)
 	}
-	// A packet comes to a closed NAT only if one side fired later than the way takes: a busy machine's doing.
-	if quiet := !c.opener && c.loss == 0 && c.retried == 0 && c.lateBy < matrixDelay; quiet && c.early > 0 {
-		t.Errorf("%s: %d packets came to a closed NAT, the first INITs were at most %v apart", c.name, c.early, c.lateBy)
+	// A busy machine may hold one side up for longer than the way takes, but not every time.
+	if !c.opener && c.loss == 0 && c.clean == 0 {
+		t.Errorf("%s: packets came to a closed NAT in each of %d attempts, %d in all", c.name, c.n, c.early)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/bradawl/bradawl/protocol"
 )
 
-// soon has a lost link noticed within a second.
+// soon has a lost link noticed within two seconds.
 func soon(c *client.Config) { c.KeepAlive = 800 * time.Millisecond }
 
 // movingPorts is a port-restricted NAT that draws a port for each mapping: after a flush the peer has another address.
