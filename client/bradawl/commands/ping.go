@@ -23,6 +23,7 @@ type pingResult struct {
 	Peer      string    `json:"peer"`
 	OK        bool      `json:"ok"`
 	Path      string    `json:"path,omitempty"`
+	Strategy  string    `json:"strategy,omitempty"`
 	ConnectMS float64   `json:"connect_ms,omitempty"`
 	ProvenMS  float64   `json:"proven_ms,omitempty"`
 	RTTMS     float64   `json:"rtt_ms,omitempty"`
@@ -143,6 +144,7 @@ func (p *pinger) attempt(ctx context.Context) (pingResult, error) {
 	r.OK = true
 	r.ProvenMS = inMillis(time.Since(i.Asked))
 	r.Path, r.Local, r.Remote, r.Attempts = i.Path, i.Local.String(), i.Remote.String(), i.Attempts
+	r.Strategy = i.Strategy
 	r.ConnectMS, r.PeerNAT = inMillis(i.ConnectDuration), string(i.PeerMapping)
 	if i.SkewKnown {
 		skew := inMillis(i.Skew)
