@@ -116,6 +116,7 @@ func (a *attempt) admitHandshake() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.handshakes++
+	a.p.hush = a.p.deadline // somebody has come in
 	return !a.over && a.handshakes <= maxHandshakes
 }
 
@@ -276,8 +277,10 @@ func (a *attempt) run() {
 		a.step(now)
 		a.mu.Lock()
 		over, err, conn, next, deadline := a.over, a.err, a.conn, a.p.next(), a.p.ends()
-		if a.handshakes > 0 {
-			deadline = a.p.deadline // somebody has come in
+		if a.handshakes > 0 && !now.Before(a.p.deadline) {
+			// The dialler may have its connection already: cutting it off now would be worse than waiting.
+			deadline = a.p.deadline.Add(handshakeLimit)
+			next = deadline
 		}
 		if a.socketless() {
 			next = deadline

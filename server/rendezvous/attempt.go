@@ -105,6 +105,12 @@ func (g *group) attemptExpired(s *session, now time.Time) {
 		g.close(s)
 		return
 	}
+	if s.sides[0].report == nil && s.sides[1].report == nil && !s.extended && !s.sides[0].gone && !s.sides[1].gone {
+		// Who has no connection by now has said so, if it is not busy. The others may be proving theirs.
+		s.extended = true
+		g.deadlines.set(&s.end, now.Add(provingGrace))
+		return
+	}
 	if l := &s.sides[1-s.dialler]; ok(l.report) && s.sides[s.dialler].report == nil {
 		g.succeed(s, l.report) // the dialler's report is lost with it, the listener's proof is as good
 		g.close(s)

@@ -56,12 +56,15 @@ func TestAttemptEndsWithoutReports(t *testing.T) {
 		for attempt := uint32(2); attempt <= 3; attempt++ {
 			time.Sleep(3 * time.Second)
 			synctest.Wait()
+			a.nothing() // they may be proving a connection
+			time.Sleep(provingGrace)
+			synctest.Wait()
 			if o := a.order(); o.Attempt != attempt {
 				t.Errorf("attempt %d, want %d", o.Attempt, attempt)
 			}
 			b.order()
 		}
-		time.Sleep(3 * time.Second)
+		time.Sleep(3*time.Second + provingGrace)
 		synctest.Wait()
 		a.failedWith(pb.Reason_QUIC_TIMEOUT, 1)
 		b.failedWith(pb.Reason_QUIC_TIMEOUT, 0)

@@ -15,6 +15,9 @@ const (
 	uselessMargin = 200 * time.Millisecond
 	// reportGrace is how long after the end of an attempt the server waits for reports, the way from the peers not counted.
 	reportGrace = 500 * time.Millisecond
+	// provingGrace is how much longer it waits if there is none: a connection that was made at the last moment is proven in
+	// that time, or given up.
+	provingGrace = 3 * time.Second
 	// paceAbove is how many sessions at once a peer fires as they come; above it they are paced.
 	paceAbove = 256
 	// paceSlot is the distance of two of its paced sessions.

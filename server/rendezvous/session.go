@@ -27,6 +27,7 @@ type session struct {
 	key       protocol.SessionKey
 	plan      plan
 	state     state
+	extended  bool      // the current attempt has got provingGrace
 	silent    bool      // in an attempt that failed, nothing came in somewhere
 	predicted bool      // prediction of ports was tried
 	ordered   time.Time // the current attempt
@@ -105,7 +106,7 @@ func (g *group) open(a, b *member, requestA, requestB uint64, c *collective, ask
 
 // order lets the attempt begin.
 func (g *group) order(s *session, p *pace, now time.Time) {
-	s.state = ordered
+	s.state, s.extended = ordered, false
 	s.ordered = now
 	over := g.schedule(s, p, now)
 	g.deadlines.set(&s.end, over.Add(g.grace(s)))
