@@ -37,7 +37,9 @@ type attempt struct {
 	fire     time.Time
 	sockets  int            // of MANY_SOCKETS
 	target   netip.AddrPort // of their INITs
-	guess    *guesses       // of GUESSED_PORTS and PREDICTED_PORTS
+	fireNow  chan struct{}  // closed when they may fire before fire
+	fireOnce sync.Once
+	guess    *guesses // of GUESSED_PORTS and PREDICTED_PORTS
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -67,6 +69,7 @@ func (c *Client) newAttempt(s *session, o order, now time.Time) *attempt {
 	a.strategy, a.sockets, a.guess = o.strategy, o.sockets, o.guess
 	if a.sockets > 0 {
 		a.target = o.candidates[0].addr
+		a.fireNow = make(chan struct{})
 	}
 	fire := now
 	if o.fireAt != 0 {

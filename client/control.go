@@ -208,6 +208,8 @@ func (ctl *control) read() {
 			ctl.c.handleRefused(b.Refused)
 		case *pb.ServerMessage_Peers:
 			ctl.c.handlePeers(b.Peers)
+		case *pb.ServerMessage_Fire:
+			ctl.c.handleFire(b.Fire)
 		case *pb.ServerMessage_Prepare:
 			ctl.c.handlePrepare(ctl, b.Prepare)
 		case *pb.ServerMessage_Drain:

@@ -113,10 +113,11 @@ func (a *attempt) sendGuesses() {
 		}
 		ports = ports[n:]
 		a.noteSent(now, n)
-		if !a.pause(guessTick) {
+		if len(ports) > 0 && !a.pause(guessTick) {
 			return
 		}
 	}
+	a.c.send(&pb.ClientMessage{Body: &pb.ClientMessage_Guessed{Guessed: &pb.Guessed{SessionId: a.s.id[:], Attempt: a.n}}})
 }
 
 // noteSent counts INITs that did not go through the punch.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/protocol"
+	"github.com/bradawl/bradawl/protocol/pb"
 )
 
 // manyRounds are the pauses before each round of INITs: the first may be lost, or meet ports that the other side has not
@@ -98,7 +99,7 @@ func (a *attempt) openMany() ([]*manySocket, error) {
 
 // fireMany sends rounds of INITs until one is answered or the attempt needs no more.
 func (a *attempt) fireMany(many []*manySocket, to netip.AddrPort, hits <-chan manyHit) (manyHit, bool) {
-	if !a.pause(time.Until(a.fire)) {
+	if !a.awaitFire() {
 		return manyHit{}, false
 	}
 	for _, wait := range manyRounds() {
@@ -124,6 +125,33 @@ func (a *attempt) fireMany(many []*manySocket, to netip.AddrPort, hits <-chan ma
 	case <-a.working.Done():
 		return manyHit{}, false
 	}
+}
+
+// handleFire lets the many sockets of an attempt fire now.
+func (c *Client) handleFire(m *pb.Fire) {
+	id, err := protocol.SessionIDFromBytes(m.GetSessionId())
+	if err != nil {
+		return
+	}
+	if a := c.sessions.attempt(id); a != nil && a.n == m.GetAttempt() && a.sockets > 0 {
+		a.fireOnce.Do(func() { close(a.fireNow) })
+	}
+}
+
+// awaitFire waits until the sockets are to fire. It reports false when the attempt needs them no more.
+func (a *attempt) awaitFire() bool {
+	t := time.NewTimer(time.Until(a.fire))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-a.fireNow:
+		a.mu.Lock()
+		a.p.advance(time.Until(a.fire))
+		a.mu.Unlock()
+		a.poke()
+	case <-a.working.Done():
+	}
+	return a.working.Err() == nil
 }
 
 // awaitHit waits so long for a hit.

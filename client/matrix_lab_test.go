@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +19,10 @@ import (
 	"github.com/bradawl/bradawl/protocol"
 )
 
-var matrixAttempts = flag.Int("matrix.attempts", 1, "attempts of TestMatrixOfNATs for each pair of NATs, with and without loss")
+var (
+	matrixAttempts = flag.Int("matrix.attempts", 1, "attempts of TestMatrixOfNATs for each pair of NATs, with and without loss")
+	matrixPairs    = flag.String("matrix.pairs", "", "only pairs \"a → b\" that match this regular expression")
+)
 
 // matrixDelay is one way between a site and the core. It is well above what a busy machine delays one of the two peers, so that
 // what the counters show is the protocol's doing.
@@ -157,10 +161,15 @@ func (s *matrixSite) unsolicited(t *testing.T) uint64 {
 func (m *matrix) row(t *testing.T, i int, a matrixKind, loss float64) {
 	w := newWideWorld(t)
 	home := newMatrixSite(t, w, "a", a, loss)
+	only, err := regexp.Compile(*matrixPairs)
+	must(t, err)
 	for j, b := range matrixKinds() {
 		restricted := func(k matrixKind) bool { return !k.public && k.nat.Filtering != natlab.EndpointIndependentFiltering }
 		cell := &matrixCell{opener: a.symmetric() && restricted(b) || b.symmetric() && restricted(a), order: 100*i + j, name: a.name + " → " + b.name, loss: loss, want: a.expected(b), guessing: a.guessing(b),
 			blocked: a.nat.UDPBlocked || b.nat.UDPBlocked, strategies: make(map[string]int), reasons: make(map[protocol.Reason]int)}
+		if !only.MatchString(cell.name) {
+			continue
+		}
 		m.mu.Lock()
 		m.cells[fmt.Sprint(cell.name, loss)] = cell
 		m.mu.Unlock()

@@ -431,7 +431,7 @@ func (x Candidate_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Candidate_Type.Descriptor instead.
 func (Candidate_Type) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{22, 0}
+	return file_protocol_control_proto_rawDescGZIP(), []int{24, 0}
 }
 
 // ClientMessage is what a peer sends on the control stream.
@@ -450,6 +450,7 @@ type ClientMessage struct {
 	//	*ClientMessage_AddressProof
 	//	*ClientMessage_Lost
 	//	*ClientMessage_Prepared
+	//	*ClientMessage_Guessed
 	Body          isClientMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -591,6 +592,15 @@ func (x *ClientMessage) GetPrepared() *Prepared {
 	return nil
 }
 
+func (x *ClientMessage) GetGuessed() *Guessed {
+	if x != nil {
+		if x, ok := x.Body.(*ClientMessage_Guessed); ok {
+			return x.Guessed
+		}
+	}
+	return nil
+}
+
 type isClientMessage_Body interface {
 	isClientMessage_Body()
 }
@@ -639,6 +649,10 @@ type ClientMessage_Prepared struct {
 	Prepared *Prepared `protobuf:"bytes,9,opt,name=prepared,proto3,oneof"`
 }
 
+type ClientMessage_Guessed struct {
+	Guessed *Guessed `protobuf:"bytes,10,opt,name=guessed,proto3,oneof"`
+}
+
 func (*ClientMessage_SignIn) isClientMessage_Body() {}
 
 func (*ClientMessage_Connect) isClientMessage_Body() {}
@@ -661,6 +675,8 @@ func (*ClientMessage_Lost) isClientMessage_Body() {}
 
 func (*ClientMessage_Prepared) isClientMessage_Body() {}
 
+func (*ClientMessage_Guessed) isClientMessage_Body() {}
+
 // ServerMessage is what the rendezvous sends on the control stream.
 type ServerMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -673,6 +689,7 @@ type ServerMessage struct {
 	//	*ServerMessage_Peers
 	//	*ServerMessage_Drain
 	//	*ServerMessage_Prepare
+	//	*ServerMessage_Fire
 	Body          isServerMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -778,6 +795,15 @@ func (x *ServerMessage) GetPrepare() *Prepare {
 	return nil
 }
 
+func (x *ServerMessage) GetFire() *Fire {
+	if x != nil {
+		if x, ok := x.Body.(*ServerMessage_Fire); ok {
+			return x.Fire
+		}
+	}
+	return nil
+}
+
 type isServerMessage_Body interface {
 	isServerMessage_Body()
 }
@@ -810,6 +836,10 @@ type ServerMessage_Prepare struct {
 	Prepare *Prepare `protobuf:"bytes,7,opt,name=prepare,proto3,oneof"`
 }
 
+type ServerMessage_Fire struct {
+	Fire *Fire `protobuf:"bytes,8,opt,name=fire,proto3,oneof"`
+}
+
 func (*ServerMessage_SignedIn) isServerMessage_Body() {}
 
 func (*ServerMessage_Order) isServerMessage_Body() {}
@@ -823,6 +853,8 @@ func (*ServerMessage_Peers) isServerMessage_Body() {}
 func (*ServerMessage_Drain) isServerMessage_Body() {}
 
 func (*ServerMessage_Prepare) isServerMessage_Body() {}
+
+func (*ServerMessage_Fire) isServerMessage_Body() {}
 
 // SignIn is the first message of a control stream; nothing else is read before it.
 type SignIn struct {
@@ -2080,6 +2112,112 @@ func (x *Guess) GetStep() int32 {
 	return 0
 }
 
+// Guessed says that all guesses of an attempt are out.
+type Guessed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SessionId     []byte                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Attempt       uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Guessed) Reset() {
+	*x = Guessed{}
+	mi := &file_protocol_control_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Guessed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Guessed) ProtoMessage() {}
+
+func (x *Guessed) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_control_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Guessed.ProtoReflect.Descriptor instead.
+func (*Guessed) Descriptor() ([]byte, []int) {
+	return file_protocol_control_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Guessed) GetSessionId() []byte {
+	if x != nil {
+		return x.SessionId
+	}
+	return nil
+}
+
+func (x *Guessed) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+// Fire lets the many sockets of an attempt fire before their fire time: the other side's guesses are out.
+type Fire struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SessionId     []byte                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Attempt       uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fire) Reset() {
+	*x = Fire{}
+	mi := &file_protocol_control_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fire) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fire) ProtoMessage() {}
+
+func (x *Fire) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_control_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fire.ProtoReflect.Descriptor instead.
+func (*Fire) Descriptor() ([]byte, []int) {
+	return file_protocol_control_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Fire) GetSessionId() []byte {
+	if x != nil {
+		return x.SessionId
+	}
+	return nil
+}
+
+func (x *Fire) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
 // Prepare asks a peer to open a socket for a session and to have its mapped address witnessed; the order follows.
 type Prepare struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -2094,7 +2232,7 @@ type Prepare struct {
 
 func (x *Prepare) Reset() {
 	*x = Prepare{}
-	mi := &file_protocol_control_proto_msgTypes[19]
+	mi := &file_protocol_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2244,7 @@ func (x *Prepare) String() string {
 func (*Prepare) ProtoMessage() {}
 
 func (x *Prepare) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[19]
+	mi := &file_protocol_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2257,7 @@ func (x *Prepare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
 func (*Prepare) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{19}
+	return file_protocol_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Prepare) GetSessionId() []byte {
@@ -2158,7 +2296,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_protocol_control_proto_msgTypes[20]
+	mi := &file_protocol_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2308,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[20]
+	mi := &file_protocol_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2321,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{20}
+	return file_protocol_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Prepared) GetSessionId() []byte {
@@ -2226,7 +2364,7 @@ type Witnessed struct {
 
 func (x *Witnessed) Reset() {
 	*x = Witnessed{}
-	mi := &file_protocol_control_proto_msgTypes[21]
+	mi := &file_protocol_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2376,7 @@ func (x *Witnessed) String() string {
 func (*Witnessed) ProtoMessage() {}
 
 func (x *Witnessed) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[21]
+	mi := &file_protocol_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2389,7 @@ func (x *Witnessed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Witnessed.ProtoReflect.Descriptor instead.
 func (*Witnessed) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{21}
+	return file_protocol_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Witnessed) GetAddress() *Address {
@@ -2279,7 +2417,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_protocol_control_proto_msgTypes[22]
+	mi := &file_protocol_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2429,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[22]
+	mi := &file_protocol_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2442,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{22}
+	return file_protocol_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Candidate) GetType() Candidate_Type {
@@ -2347,7 +2485,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_protocol_control_proto_msgTypes[23]
+	mi := &file_protocol_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2497,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[23]
+	mi := &file_protocol_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2510,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{23}
+	return file_protocol_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Report) GetSessionId() []byte {
@@ -2475,7 +2613,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_protocol_control_proto_msgTypes[24]
+	mi := &file_protocol_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2487,7 +2625,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[24]
+	mi := &file_protocol_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2500,7 +2638,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{24}
+	return file_protocol_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Refused) GetRequestId() uint64 {
@@ -2547,7 +2685,7 @@ type Failed struct {
 
 func (x *Failed) Reset() {
 	*x = Failed{}
-	mi := &file_protocol_control_proto_msgTypes[25]
+	mi := &file_protocol_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2559,7 +2697,7 @@ func (x *Failed) String() string {
 func (*Failed) ProtoMessage() {}
 
 func (x *Failed) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[25]
+	mi := &file_protocol_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2572,7 +2710,7 @@ func (x *Failed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failed.ProtoReflect.Descriptor instead.
 func (*Failed) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{25}
+	return file_protocol_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Failed) GetSessionId() []byte {
@@ -2620,7 +2758,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_protocol_control_proto_msgTypes[26]
+	mi := &file_protocol_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2632,7 +2770,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_control_proto_msgTypes[26]
+	mi := &file_protocol_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2645,7 +2783,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_protocol_control_proto_rawDescGZIP(), []int{26}
+	return file_protocol_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Drain) GetReconnectAfterNs() int64 {
@@ -2660,7 +2798,7 @@ var File_protocol_control_proto protoreflect.FileDescriptor
 const file_protocol_control_proto_rawDesc = "" +
 	"\n" +
 	"\x16protocol/control.proto\x12\n" +
-	"bradawl.v1\"\xb6\x04\n" +
+	"bradawl.v1\"\xe7\x04\n" +
 	"\rClientMessage\x12-\n" +
 	"\asign_in\x18\x01 \x01(\v2\x12.bradawl.v1.SignInH\x00R\x06signIn\x12/\n" +
 	"\aconnect\x18\x02 \x01(\v2\x13.bradawl.v1.ConnectH\x00R\aconnect\x12&\n" +
@@ -2674,8 +2812,10 @@ const file_protocol_control_proto_rawDesc = "" +
 	"watchPeers\x12?\n" +
 	"\raddress_proof\x18\x0e \x01(\v2\x18.bradawl.v1.AddressProofH\x00R\faddressProof\x12&\n" +
 	"\x04lost\x18\x14 \x01(\v2\x10.bradawl.v1.LostH\x00R\x04lost\x122\n" +
-	"\bprepared\x18\t \x01(\v2\x14.bradawl.v1.PreparedH\x00R\bpreparedB\x06\n" +
-	"\x04body\"\xdd\x02\n" +
+	"\bprepared\x18\t \x01(\v2\x14.bradawl.v1.PreparedH\x00R\bprepared\x12/\n" +
+	"\aguessed\x18\n" +
+	" \x01(\v2\x13.bradawl.v1.GuessedH\x00R\aguessedB\x06\n" +
+	"\x04body\"\x85\x03\n" +
 	"\rServerMessage\x123\n" +
 	"\tsigned_in\x18\x01 \x01(\v2\x14.bradawl.v1.SignedInH\x00R\bsignedIn\x12)\n" +
 	"\x05order\x18\x02 \x01(\v2\x11.bradawl.v1.OrderH\x00R\x05order\x12/\n" +
@@ -2683,7 +2823,8 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\x06failed\x18\x04 \x01(\v2\x12.bradawl.v1.FailedH\x00R\x06failed\x12)\n" +
 	"\x05peers\x18\x05 \x01(\v2\x11.bradawl.v1.PeersH\x00R\x05peers\x12)\n" +
 	"\x05drain\x18\x06 \x01(\v2\x11.bradawl.v1.DrainH\x00R\x05drain\x12/\n" +
-	"\aprepare\x18\a \x01(\v2\x13.bradawl.v1.PrepareH\x00R\aprepareB\x06\n" +
+	"\aprepare\x18\a \x01(\v2\x13.bradawl.v1.PrepareH\x00R\aprepare\x12&\n" +
+	"\x04fire\x18\b \x01(\v2\x10.bradawl.v1.FireH\x00R\x04fireB\x06\n" +
 	"\x04body\"\xcf\x01\n" +
 	"\x06SignIn\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x14\n" +
@@ -2803,7 +2944,15 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\x06lowest\x18\x03 \x01(\rR\x06lowest\x12\x18\n" +
 	"\ahighest\x18\x04 \x01(\rR\ahighest\x12\x14\n" +
 	"\x05first\x18\x05 \x01(\rR\x05first\x12\x12\n" +
-	"\x04step\x18\x06 \x01(\x11R\x04step\"`\n" +
+	"\x04step\x18\x06 \x01(\x11R\x04step\"B\n" +
+	"\aGuessed\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\fR\tsessionId\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\"?\n" +
+	"\x04Fire\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\fR\tsessionId\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\"`\n" +
 	"\aPrepare\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\fR\tsessionId\x12\x18\n" +
@@ -2906,7 +3055,7 @@ func file_protocol_control_proto_rawDescGZIP() []byte {
 }
 
 var file_protocol_control_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_protocol_control_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_protocol_control_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_protocol_control_proto_goTypes = []any{
 	(MappingBehavior)(0),   // 0: bradawl.v1.MappingBehavior
 	(FilteringBehavior)(0), // 1: bradawl.v1.FilteringBehavior
@@ -2934,69 +3083,73 @@ var file_protocol_control_proto_goTypes = []any{
 	(*Order)(nil),          // 23: bradawl.v1.Order
 	(*Session)(nil),        // 24: bradawl.v1.Session
 	(*Guess)(nil),          // 25: bradawl.v1.Guess
-	(*Prepare)(nil),        // 26: bradawl.v1.Prepare
-	(*Prepared)(nil),       // 27: bradawl.v1.Prepared
-	(*Witnessed)(nil),      // 28: bradawl.v1.Witnessed
-	(*Candidate)(nil),      // 29: bradawl.v1.Candidate
-	(*Report)(nil),         // 30: bradawl.v1.Report
-	(*Refused)(nil),        // 31: bradawl.v1.Refused
-	(*Failed)(nil),         // 32: bradawl.v1.Failed
-	(*Drain)(nil),          // 33: bradawl.v1.Drain
+	(*Guessed)(nil),        // 26: bradawl.v1.Guessed
+	(*Fire)(nil),           // 27: bradawl.v1.Fire
+	(*Prepare)(nil),        // 28: bradawl.v1.Prepare
+	(*Prepared)(nil),       // 29: bradawl.v1.Prepared
+	(*Witnessed)(nil),      // 30: bradawl.v1.Witnessed
+	(*Candidate)(nil),      // 31: bradawl.v1.Candidate
+	(*Report)(nil),         // 32: bradawl.v1.Report
+	(*Refused)(nil),        // 33: bradawl.v1.Refused
+	(*Failed)(nil),         // 34: bradawl.v1.Failed
+	(*Drain)(nil),          // 35: bradawl.v1.Drain
 }
 var file_protocol_control_proto_depIdxs = []int32{
 	9,  // 0: bradawl.v1.ClientMessage.sign_in:type_name -> bradawl.v1.SignIn
 	14, // 1: bradawl.v1.ClientMessage.connect:type_name -> bradawl.v1.Connect
 	15, // 2: bradawl.v1.ClientMessage.join:type_name -> bradawl.v1.Join
 	18, // 3: bradawl.v1.ClientMessage.leave:type_name -> bradawl.v1.Leave
-	30, // 4: bradawl.v1.ClientMessage.report:type_name -> bradawl.v1.Report
+	32, // 4: bradawl.v1.ClientMessage.report:type_name -> bradawl.v1.Report
 	19, // 5: bradawl.v1.ClientMessage.cancel:type_name -> bradawl.v1.Cancel
 	13, // 6: bradawl.v1.ClientMessage.nat_report:type_name -> bradawl.v1.NatReport
 	20, // 7: bradawl.v1.ClientMessage.watch_peers:type_name -> bradawl.v1.WatchPeers
 	11, // 8: bradawl.v1.ClientMessage.address_proof:type_name -> bradawl.v1.AddressProof
 	17, // 9: bradawl.v1.ClientMessage.lost:type_name -> bradawl.v1.Lost
-	27, // 10: bradawl.v1.ClientMessage.prepared:type_name -> bradawl.v1.Prepared
-	10, // 11: bradawl.v1.ServerMessage.signed_in:type_name -> bradawl.v1.SignedIn
-	23, // 12: bradawl.v1.ServerMessage.order:type_name -> bradawl.v1.Order
-	31, // 13: bradawl.v1.ServerMessage.refused:type_name -> bradawl.v1.Refused
-	32, // 14: bradawl.v1.ServerMessage.failed:type_name -> bradawl.v1.Failed
-	21, // 15: bradawl.v1.ServerMessage.peers:type_name -> bradawl.v1.Peers
-	33, // 16: bradawl.v1.ServerMessage.drain:type_name -> bradawl.v1.Drain
-	26, // 17: bradawl.v1.ServerMessage.prepare:type_name -> bradawl.v1.Prepare
-	12, // 18: bradawl.v1.SignIn.host_candidates:type_name -> bradawl.v1.Address
-	12, // 19: bradawl.v1.SignedIn.observed:type_name -> bradawl.v1.Address
-	12, // 20: bradawl.v1.SignedIn.stun_alternate:type_name -> bradawl.v1.Address
-	12, // 21: bradawl.v1.SignedIn.stun_other:type_name -> bradawl.v1.Address
-	12, // 22: bradawl.v1.SignedIn.server_addresses:type_name -> bradawl.v1.Address
-	28, // 23: bradawl.v1.AddressProof.second:type_name -> bradawl.v1.Witnessed
-	0,  // 24: bradawl.v1.NatReport.mapping:type_name -> bradawl.v1.MappingBehavior
-	1,  // 25: bradawl.v1.NatReport.filtering:type_name -> bradawl.v1.FilteringBehavior
-	4,  // 26: bradawl.v1.Join.kind:type_name -> bradawl.v1.Join.Kind
-	16, // 27: bradawl.v1.Join.connected:type_name -> bradawl.v1.PeerRef
-	16, // 28: bradawl.v1.Lost.links:type_name -> bradawl.v1.PeerRef
-	22, // 29: bradawl.v1.Peers.peers:type_name -> bradawl.v1.PeerInfo
-	0,  // 30: bradawl.v1.PeerInfo.mapping:type_name -> bradawl.v1.MappingBehavior
-	24, // 31: bradawl.v1.Order.sessions:type_name -> bradawl.v1.Session
-	22, // 32: bradawl.v1.Session.peer:type_name -> bradawl.v1.PeerInfo
-	29, // 33: bradawl.v1.Session.candidates:type_name -> bradawl.v1.Candidate
-	5,  // 34: bradawl.v1.Session.role:type_name -> bradawl.v1.Session.Role
-	2,  // 35: bradawl.v1.Session.strategy:type_name -> bradawl.v1.Strategy
-	25, // 36: bradawl.v1.Session.guess:type_name -> bradawl.v1.Guess
-	28, // 37: bradawl.v1.Prepared.main:type_name -> bradawl.v1.Witnessed
-	28, // 38: bradawl.v1.Prepared.alternate:type_name -> bradawl.v1.Witnessed
-	12, // 39: bradawl.v1.Witnessed.address:type_name -> bradawl.v1.Address
-	6,  // 40: bradawl.v1.Candidate.type:type_name -> bradawl.v1.Candidate.Type
-	12, // 41: bradawl.v1.Candidate.address:type_name -> bradawl.v1.Address
-	3,  // 42: bradawl.v1.Report.reason:type_name -> bradawl.v1.Reason
-	6,  // 43: bradawl.v1.Report.path:type_name -> bradawl.v1.Candidate.Type
-	12, // 44: bradawl.v1.Report.remote:type_name -> bradawl.v1.Address
-	3,  // 45: bradawl.v1.Refused.reason:type_name -> bradawl.v1.Reason
-	3,  // 46: bradawl.v1.Failed.reason:type_name -> bradawl.v1.Reason
-	16, // 47: bradawl.v1.Failed.peer:type_name -> bradawl.v1.PeerRef
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	29, // 10: bradawl.v1.ClientMessage.prepared:type_name -> bradawl.v1.Prepared
+	26, // 11: bradawl.v1.ClientMessage.guessed:type_name -> bradawl.v1.Guessed
+	10, // 12: bradawl.v1.ServerMessage.signed_in:type_name -> bradawl.v1.SignedIn
+	23, // 13: bradawl.v1.ServerMessage.order:type_name -> bradawl.v1.Order
+	33, // 14: bradawl.v1.ServerMessage.refused:type_name -> bradawl.v1.Refused
+	34, // 15: bradawl.v1.ServerMessage.failed:type_name -> bradawl.v1.Failed
+	21, // 16: bradawl.v1.ServerMessage.peers:type_name -> bradawl.v1.Peers
+	35, // 17: bradawl.v1.ServerMessage.drain:type_name -> bradawl.v1.Drain
+	28, // 18: bradawl.v1.ServerMessage.prepare:type_name -> bradawl.v1.Prepare
+	27, // 19: bradawl.v1.ServerMessage.fire:type_name -> bradawl.v1.Fire
+	12, // 20: bradawl.v1.SignIn.host_candidates:type_name -> bradawl.v1.Address
+	12, // 21: bradawl.v1.SignedIn.observed:type_name -> bradawl.v1.Address
+	12, // 22: bradawl.v1.SignedIn.stun_alternate:type_name -> bradawl.v1.Address
+	12, // 23: bradawl.v1.SignedIn.stun_other:type_name -> bradawl.v1.Address
+	12, // 24: bradawl.v1.SignedIn.server_addresses:type_name -> bradawl.v1.Address
+	30, // 25: bradawl.v1.AddressProof.second:type_name -> bradawl.v1.Witnessed
+	0,  // 26: bradawl.v1.NatReport.mapping:type_name -> bradawl.v1.MappingBehavior
+	1,  // 27: bradawl.v1.NatReport.filtering:type_name -> bradawl.v1.FilteringBehavior
+	4,  // 28: bradawl.v1.Join.kind:type_name -> bradawl.v1.Join.Kind
+	16, // 29: bradawl.v1.Join.connected:type_name -> bradawl.v1.PeerRef
+	16, // 30: bradawl.v1.Lost.links:type_name -> bradawl.v1.PeerRef
+	22, // 31: bradawl.v1.Peers.peers:type_name -> bradawl.v1.PeerInfo
+	0,  // 32: bradawl.v1.PeerInfo.mapping:type_name -> bradawl.v1.MappingBehavior
+	24, // 33: bradawl.v1.Order.sessions:type_name -> bradawl.v1.Session
+	22, // 34: bradawl.v1.Session.peer:type_name -> bradawl.v1.PeerInfo
+	31, // 35: bradawl.v1.Session.candidates:type_name -> bradawl.v1.Candidate
+	5,  // 36: bradawl.v1.Session.role:type_name -> bradawl.v1.Session.Role
+	2,  // 37: bradawl.v1.Session.strategy:type_name -> bradawl.v1.Strategy
+	25, // 38: bradawl.v1.Session.guess:type_name -> bradawl.v1.Guess
+	30, // 39: bradawl.v1.Prepared.main:type_name -> bradawl.v1.Witnessed
+	30, // 40: bradawl.v1.Prepared.alternate:type_name -> bradawl.v1.Witnessed
+	12, // 41: bradawl.v1.Witnessed.address:type_name -> bradawl.v1.Address
+	6,  // 42: bradawl.v1.Candidate.type:type_name -> bradawl.v1.Candidate.Type
+	12, // 43: bradawl.v1.Candidate.address:type_name -> bradawl.v1.Address
+	3,  // 44: bradawl.v1.Report.reason:type_name -> bradawl.v1.Reason
+	6,  // 45: bradawl.v1.Report.path:type_name -> bradawl.v1.Candidate.Type
+	12, // 46: bradawl.v1.Report.remote:type_name -> bradawl.v1.Address
+	3,  // 47: bradawl.v1.Refused.reason:type_name -> bradawl.v1.Reason
+	3,  // 48: bradawl.v1.Failed.reason:type_name -> bradawl.v1.Reason
+	16, // 49: bradawl.v1.Failed.peer:type_name -> bradawl.v1.PeerRef
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_protocol_control_proto_init() }
@@ -3016,6 +3169,7 @@ func file_protocol_control_proto_init() {
 		(*ClientMessage_AddressProof)(nil),
 		(*ClientMessage_Lost)(nil),
 		(*ClientMessage_Prepared)(nil),
+		(*ClientMessage_Guessed)(nil),
 	}
 	file_protocol_control_proto_msgTypes[1].OneofWrappers = []any{
 		(*ServerMessage_SignedIn)(nil),
@@ -3025,6 +3179,7 @@ func file_protocol_control_proto_init() {
 		(*ServerMessage_Peers)(nil),
 		(*ServerMessage_Drain)(nil),
 		(*ServerMessage_Prepare)(nil),
+		(*ServerMessage_Fire)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3032,7 +3187,7 @@ func file_protocol_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_control_proto_rawDesc), len(file_protocol_control_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

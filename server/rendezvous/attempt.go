@@ -70,6 +70,8 @@ func (g *group) decide(s *session, now time.Time) {
 		g.attemptFailed(s, now)
 	case s.plan.guesses() && cannot(s.sides[s.plan.hard].report):
 		g.fail(s, protocol.ReasonMappingVaries, fmt.Sprintf("%s cannot open further sockets", s.sides[s.plan.hard].m.name), -1)
+	case s.plan.guesses() && failed(s.sides[s.plan.hard].report):
+		g.attemptFailed(s, now) // the guesser alone cannot bring it about
 	default:
 		for _, r := range []*pb.Report{d.report, l.report} {
 			if failed(r) && final(protocol.ReasonFromPB(r.GetReason())) {

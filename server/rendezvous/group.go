@@ -118,6 +118,8 @@ func (g *group) handle(m *member, msg *pb.ClientMessage, now time.Time) {
 		g.cancel(m, b.Cancel.GetRequestId(), now)
 	case *pb.ClientMessage_NatReport:
 		g.natReport(m, b.NatReport)
+	case *pb.ClientMessage_Guessed:
+		g.guessesOut(m, b.Guessed)
 	case *pb.ClientMessage_Prepared:
 		g.prepared(m, b.Prepared, now)
 	case *pb.ClientMessage_WatchPeers:

@@ -112,6 +112,21 @@ func (g *group) unprepared(s *session, now time.Time) {
 	g.order(s, nil, now)
 }
 
+// guessesOut lets the many sockets fire: what they send meets open ports from now on.
+func (g *group) guessesOut(m *member, r *pb.Guessed) {
+	g.step(func() {
+		id, err := protocol.SessionIDFromBytes(r.GetSessionId())
+		s := m.sessions[id]
+		if err != nil || s == nil || s.state != ordered || int(r.GetAttempt()) != s.attempt || !s.plan.guesses() || s.sideOf(m) == s.plan.hard {
+			return
+		}
+		if hard := &s.sides[s.plan.hard]; !s.fired && hard.report == nil {
+			s.fired = true
+			hard.m.link.enqueue(&pb.ServerMessage{Body: &pb.ServerMessage_Fire{Fire: &pb.Fire{SessionId: s.id[:], Attempt: uint32(s.attempt)}}})
+		}
+	})
+}
+
 // takeTurn reserves both peers for an attempt that guesses ports: rates and numbers of sockets are bounded per peer, so
 // one session at a time has them.
 func (g *group) takeTurn(s *session) bool {

@@ -8,6 +8,9 @@ const (
 	// orderAgain is how long it takes, round trips not counted, until QUIC sends a lost order again: max_ack_delay and some
 	// time to compute (RFC 9002 section 6.2.1).
 	orderAgain = 40 * time.Millisecond
+	// guessMargin is how much longer than planned the guesses may take before the many sockets fire all the same. They are
+	// told to as soon as the guesses are out.
+	guessMargin = time.Second
 	// quietTime is how long INITs may go unanswered, round trips not counted, before another strategy is tried: seven are
 	// out by then, which 5 % of loss on each of four links leaves one chance in a million.
 	quietTime = 400 * time.Millisecond
@@ -73,7 +76,7 @@ func (g *group) schedule(s *session, p *pace, now time.Time) time.Time {
 	common := now.Add(max(latest(s.sides[0].m), latest(s.sides[1].m)) + fireMargin)
 	switch {
 	case s.plan.guesses():
-		common = common.Add(s.plan.lead() + orderAgain)
+		common = common.Add(s.plan.lead() + guessMargin)
 		guesser := t
 		guesser.giveUp += common.Sub(now)
 		guesser.quiet += common.Sub(now)

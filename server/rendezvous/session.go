@@ -27,6 +27,7 @@ type session struct {
 	key       protocol.SessionKey
 	plan      plan
 	state     state
+	fired     bool      // the many sockets of the current attempt were told to fire
 	extended  bool      // the current attempt has got provingGrace
 	silent    bool      // in an attempt that failed, nothing came in somewhere
 	predicted bool      // prediction of ports was tried
@@ -106,7 +107,7 @@ func (g *group) open(a, b *member, requestA, requestB uint64, c *collective, ask
 
 // order lets the attempt begin.
 func (g *group) order(s *session, p *pace, now time.Time) {
-	s.state, s.extended = ordered, false
+	s.state, s.extended, s.fired = ordered, false, false
 	s.ordered = now
 	over := g.schedule(s, p, now)
 	g.deadlines.set(&s.end, over.Add(g.grace(s)))
@@ -140,6 +141,12 @@ func (g *group) tell(s *session, i int) {
 	s.plan.describe(o, i, s.sides[i].fresh.IsValid())
 	if a := s.sides[1-i].fresh; s.plan.strategy == fresh && a.IsValid() {
 		o.Candidates = []*pb.Candidate{{Type: pb.Candidate_SERVER_REFLEXIVE, Address: protocol.AddrToPB(a)}}
+	}
+	if s.plan.guesses() { // what is known of the NATs is of this family
+		o.Candidates = slices.DeleteFunc(o.Candidates, func(c *pb.Candidate) bool {
+			a, err := protocol.AddrFromPB(c.GetAddress())
+			return err != nil || a != other.observed
+		})
 	}
 	if s.collective != nil {
 		o.Collective = s.collective.name

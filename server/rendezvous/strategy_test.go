@@ -284,6 +284,55 @@ func TestAPeerThatOpensNoSocketsFailsAtOnce(t *testing.T) {
 	})
 }
 
+func TestManySocketsFireWhenTheGuessesAreOut(t *testing.T) {
+	inLab(t, func(t *testing.T, l *groupLab) {
+		a, b := l.enter("a", "").nat(mapsAPD, filtersAPD, false), l.enter("b", "").nat(mapsEI, filtersAPD, false)
+		a.connect(1, "b", 0)
+		o := a.order()
+		b.order()
+		guessed := func(p *peer, attempt uint32) {
+			p.handle(&pb.ClientMessage{Body: &pb.ClientMessage_Guessed{Guessed: &pb.Guessed{SessionId: o.Id, Attempt: attempt}}})
+		}
+		guessed(b, o.Attempt+1)
+		guessed(a, o.Attempt) // it is not a's to say
+		a.nothing()
+		for range 3 {
+			guessed(b, o.Attempt)
+		}
+		if f := a.next().GetFire(); string(f.GetSessionId()) != string(o.Id) || f.GetAttempt() != o.Attempt {
+			t.Errorf("a has %v, want to be told to fire", f)
+		}
+		a.nothing() // once is enough
+		a.failed(o) // b's report is not awaited
+		if again := a.order(); again.Attempt != 2 || again.Strategy != pb.Strategy_MANY_SOCKETS {
+			t.Errorf("then %v", again)
+		}
+		a.cancel(1)
+	})
+}
+
+// What is known of the NATs is of the family of the control connections.
+func TestPortsAreGuessedInTheFamilyOfTheNATs(t *testing.T) {
+	inLab(t, func(t *testing.T, l *groupLab) {
+		a, b := l.enter("a", "").nat(mapsAPD, filtersAPD, false), l.enter("b", "").nat(mapsEI, filtersAPD, false)
+		a.second, b.second = netip.MustParseAddrPort("[2001:db8::a]:1"), netip.MustParseAddrPort("[2001:db8:1::b]:1")
+		a.connect(1, "b", 0)
+		o := a.order() // by IPv6 there may be no NAT at all
+		if o.Strategy != pb.Strategy_PLAIN || len(o.Candidates) != 2 {
+			t.Errorf("first %v", o)
+		}
+		b.order()
+		a.failed(o)
+		b.failed(o)
+		for _, o := range []*pb.Session{a.order(), b.order()} {
+			if len(o.Candidates) != 1 || len(o.Candidates[0].Address.Ip) != 4 || o.Strategy == pb.Strategy_PLAIN {
+				t.Errorf("then %v", o)
+			}
+		}
+		a.cancel(1)
+	})
+}
+
 func TestOneSessionAtATimeGuessesPortsOfAPeer(t *testing.T) {
 	inLab(t, func(t *testing.T, l *groupLab) {
 		h := l.enter("h", "").nat(mapsAPD, filtersAPD, false)
