@@ -85,7 +85,7 @@ func (c *Client) newAttempt(s *session, o order, now time.Time) *attempt {
 	a.fire = fire
 	a.p = newPunch(o.dialler, o.candidates, fire, start.Add(o.giveUp))
 	a.p.hush = start.Add(o.quiet)
-	if at := (preparedFor{s.id, o.attempt}); o.strategy == pb.Strategy_FRESH_SOCKET {
+	if at := (preparedFor{s.id, o.attempt}); o.prepared {
 		a.out = c.prepared.take(at)
 	} else if unused := c.prepared.take(at); unused != nil {
 		c.wg.Go(unused.close)

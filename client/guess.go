@@ -87,7 +87,7 @@ func (p *pacer) due(now time.Time) int {
 	return n
 }
 
-// sendGuesses sends the INITs to guessed ports from the client's own socket, paced. One attempt at a time does that, which
+// sendGuesses sends the INITs to guessed ports from the attempt's socket, paced. One attempt at a time does that, which
 // keeps the client as a whole within the rate.
 func (a *attempt) sendGuesses() {
 	select {
@@ -109,7 +109,7 @@ func (a *attempt) sendGuesses() {
 			if err != nil {
 				return // the name was checked at sign-in
 			}
-			a.c.write(b, netip.AddrPortFrom(a.guess.at, port))
+			a.write(b, netip.AddrPortFrom(a.guess.at, port))
 		}
 		ports = ports[n:]
 		a.noteSent(now, n)

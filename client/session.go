@@ -60,6 +60,7 @@ type order struct {
 	strategy   pb.Strategy
 	sockets    int
 	guess      *guesses
+	prepared   bool // the prepared socket is to be used
 	request    uint64
 	collective string
 	replaces   protocol.SessionID // zero: none
@@ -104,7 +105,9 @@ func parseOrder(m *pb.Session) (o order, err error) {
 		if o.guess, err = parseGuess(m, o.candidates); err != nil {
 			return o, err
 		}
+		o.prepared = m.GetFromPrepared()
 	case pb.Strategy_FRESH_SOCKET:
+		o.prepared = true
 	default: // or one of a later version: the other side may get through by itself
 		o.strategy = pb.Strategy_PLAIN
 	}

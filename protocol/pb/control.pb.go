@@ -1882,6 +1882,8 @@ type Session struct {
 	Guess *Guess `protobuf:"bytes,13,opt,name=guess,proto3" json:"guess,omitempty"`
 	// The attempt ends already so many nanoseconds after the fire time if no INIT and no answer has come in by then. 0: it does not.
 	QuietNs int64 `protobuf:"varint,14,opt,name=quiet_ns,json=quietNs,proto3" json:"quiet_ns,omitempty"`
+	// GUESSED_PORTS and PREDICTED_PORTS: from the socket that Prepare asked for.
+	FromPrepared bool `protobuf:"varint,15,opt,name=from_prepared,json=fromPrepared,proto3" json:"from_prepared,omitempty"`
 	// The session whose link one of the two has lost, and that this one replaces; empty: none.
 	Replaces      []byte `protobuf:"bytes,20,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2014,6 +2016,13 @@ func (x *Session) GetQuietNs() int64 {
 		return x.QuietNs
 	}
 	return 0
+}
+
+func (x *Session) GetFromPrepared() bool {
+	if x != nil {
+		return x.FromPrepared
+	}
+	return false
 }
 
 func (x *Session) GetReplaces() []byte {
@@ -2908,7 +2917,7 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\vfingerprint\x18\x03 \x01(\fR\vfingerprint\x125\n" +
 	"\amapping\x18\x04 \x01(\x0e2\x1b.bradawl.v1.MappingBehaviorR\amapping\"8\n" +
 	"\x05Order\x12/\n" +
-	"\bsessions\x18\x01 \x03(\v2\x13.bradawl.v1.SessionR\bsessions\"\xb8\x04\n" +
+	"\bsessions\x18\x01 \x03(\v2\x13.bradawl.v1.SessionR\bsessions\"\xdd\x04\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x10\n" +
@@ -2931,7 +2940,8 @@ const file_protocol_control_proto_rawDesc = "" +
 	"\bstrategy\x18\v \x01(\x0e2\x14.bradawl.v1.StrategyR\bstrategy\x12\x18\n" +
 	"\asockets\x18\f \x01(\rR\asockets\x12'\n" +
 	"\x05guess\x18\r \x01(\v2\x11.bradawl.v1.GuessR\x05guess\x12\x19\n" +
-	"\bquiet_ns\x18\x0e \x01(\x03R\aquietNs\x12\x1a\n" +
+	"\bquiet_ns\x18\x0e \x01(\x03R\aquietNs\x12#\n" +
+	"\rfrom_prepared\x18\x0f \x01(\bR\ffromPrepared\x12\x1a\n" +
 	"\breplaces\x18\x14 \x01(\fR\breplaces\"7\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\v\n" +

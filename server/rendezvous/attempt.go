@@ -124,7 +124,9 @@ func (g *group) attemptExpired(s *session, now time.Time) {
 // succeed counts a proven path; r is the report that says so.
 func (g *group) succeed(s *session, r *pb.Report) {
 	s.succeeded = true
-	g.giveTurn(s, time.Now())
+	now := time.Now()
+	g.giveTurn(s, now)
+	s.noteSpoilt(now)
 	g.metrics.attempt("success", protocol.ReasonOK, s.natPair())
 	g.metrics.strategies.WithLabelValues("success", s.plan.strategy.String()).Inc()
 	g.metrics.sessionEnded(protocol.ReasonOK)

@@ -120,14 +120,10 @@ func (p *peer) next() *pb.ServerMessage {
 // sessions takes the sessions of the next message, which must be an order.
 func (p *peer) sessions() []*pb.Session {
 	p.l.t.Helper()
-	m := p.next()
-	for m.GetPrepare() != nil { // not for those who are interested
-		p.prepared(m.GetPrepare(), &pb.Prepared{})
-		for _, q := range p.l.peers {
-			q.cannotPrepare()
-		}
-		m = p.next()
+	for _, q := range p.l.peers { // not for those who are interested
+		q.cannotPrepare()
 	}
+	m := p.next()
 	if m.GetOrder() == nil {
 		p.l.t.Fatalf("%s has %v, want an order", p.name, m)
 	}

@@ -37,8 +37,9 @@ type member struct {
 	hosts       []netip.AddrPort // those of them that are vetted
 	mapping     pb.MappingBehavior
 	filtering   pb.FilteringBehavior
-	inSequence  bool     // it says that its NAT gives out ports in sequence
-	guessing    *session // has it to itself for guessing ports
+	inSequence  bool      // it says that its NAT gives out ports in sequence
+	guessing    *session  // has it to itself for guessing ports
+	spoilt      time.Time // until then its one socket's mapping is not trusted
 	link        link
 
 	gone        bool

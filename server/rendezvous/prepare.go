@@ -26,7 +26,7 @@ func (g *group) next(s *session, p *pace, now time.Time) {
 	for i := range s.sides {
 		s.sides[i].report, s.sides[i].prepared, s.sides[i].fresh = nil, false, netip.AddrPort{}
 	}
-	s.plan = s.choose()
+	s.plan = s.choose(now)
 	if s.plan.guesses() {
 		s.dialler = s.plan.hard
 		if !g.takeTurn(s) {
@@ -48,7 +48,7 @@ func (g *group) prepare(s *session, p *pace, now time.Time) {
 		}
 		needs = true
 		s.sides[i].m.link.enqueue(&pb.ServerMessage{Body: &pb.ServerMessage_Prepare{
-			Prepare: &pb.Prepare{SessionId: s.id[:], Attempt: uint32(s.attempt), Alternate: s.plan.strategy == predicted}}})
+			Prepare: &pb.Prepare{SessionId: s.id[:], Attempt: uint32(s.attempt), Alternate: s.plan.strategy == predicted && i == s.plan.hard}}})
 	}
 	if !needs {
 		g.order(s, p, now)
@@ -76,11 +76,11 @@ func (g *group) prepared(m *member, r *pb.Prepared, now time.Time) {
 		if ok {
 			s.sides[i].fresh = main
 		}
-		if s.plan.strategy == predicted {
+		if s.plan.strategy == predicted && i == s.plan.hard {
 			alternate, both := g.witnessed(m, r.GetAlternate(), stunAlternate)
 			guess, sequence := predict(main.Port(), alternate.Port())
 			if s.plan.guess = guess; !ok || !both || !sequence {
-				s.plan = randomPorts(s.plan.hard)
+				s.plan = randomPorts(s.plan.hard, s.plan.anew)
 			}
 		}
 		for i := range s.sides {
@@ -106,8 +106,8 @@ func (g *group) witnessed(m *member, w *pb.Witnessed, by stunSocket) (netip.Addr
 
 // unprepared is called when a peer has not prepared its socket in time: the attempt goes on without.
 func (g *group) unprepared(s *session, now time.Time) {
-	if s.plan.strategy == predicted {
-		s.plan = randomPorts(s.plan.hard)
+	if s.plan.strategy == predicted && !s.sides[s.plan.hard].prepared {
+		s.plan = randomPorts(s.plan.hard, s.plan.anew)
 	}
 	g.order(s, nil, now)
 }

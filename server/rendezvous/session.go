@@ -30,6 +30,7 @@ type session struct {
 	fired     bool      // the many sockets of the current attempt were told to fire
 	extended  bool      // the current attempt has got provingGrace
 	silent    bool      // in an attempt that failed, nothing came in somewhere
+	guesses   int       // attempts that guessed ports
 	predicted bool      // prediction of ports was tried
 	ordered   time.Time // the current attempt
 	began     time.Time // the first attempt
@@ -139,10 +140,9 @@ func (g *group) tell(s *session, i int) {
 		RequestId: s.sides[i].requestID,
 	}
 	s.plan.describe(o, i, s.sides[i].fresh.IsValid())
-	if a := s.sides[1-i].fresh; s.plan.strategy == fresh && a.IsValid() {
+	if a := s.sides[1-i].fresh; a.IsValid() && (s.plan.strategy == fresh || s.plan.anew && i == s.plan.hard) {
 		o.Candidates = []*pb.Candidate{{Type: pb.Candidate_SERVER_REFLEXIVE, Address: protocol.AddrToPB(a)}}
-	}
-	if s.plan.guesses() { // what is known of the NATs is of this family
+	} else if s.plan.guesses() { // what is known of the NATs is of this family
 		o.Candidates = slices.DeleteFunc(o.Candidates, func(c *pb.Candidate) bool {
 			a, err := protocol.AddrFromPB(c.GetAddress())
 			return err != nil || a != other.observed

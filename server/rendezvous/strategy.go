@@ -45,6 +45,7 @@ type plan struct {
 	hard     int // guessed and predicted: the side whose NAT maps each destination anew
 	sockets  int
 	guess    *pb.Guess
+	anew     bool // the other side guesses from a fresh socket
 }
 
 // guesses tells whether the two sides differ in what they do.
@@ -52,7 +53,13 @@ func (p plan) guesses() bool { return p.strategy == guessed || p.strategy == pre
 
 // prepares tells whether a side needs a socket whose address is known beforehand.
 func (p plan) prepares(side int) bool {
-	return p.strategy == fresh || p.strategy == predicted && side == p.hard
+	switch {
+	case p.strategy == fresh:
+		return true
+	case side == p.hard:
+		return p.strategy == predicted
+	}
+	return p.anew
 }
 
 // lead is how long the guesses take.
@@ -89,7 +96,7 @@ func hopeless(a, b *member) bool {
 
 // choose finds the strategy of the attempt that is about to begin, from what is known of the NATs by now and how the
 // last one ended.
-func (s *session) choose() plan {
+func (s *session) choose(now time.Time) plan {
 	a, b := s.sides[0].m, s.sides[1].m
 	switch {
 	case sameSite(a, b):
@@ -102,19 +109,35 @@ func (s *session) choose() plan {
 		if !portFiltered(s.sides[1-hard].m) && !s.silent {
 			break // it lets in what comes from the other's address, whatever the port
 		}
+		anew := s.guesses > 0 || now.Before(s.sides[1-hard].m.spoilt)
+		s.guesses++
 		if s.sides[hard].m.inSequence && !s.predicted {
 			s.predicted = true
-			return plan{strategy: predicted, hard: hard, sockets: predictedSockets}
+			return plan{strategy: predicted, hard: hard, sockets: predictedSockets, anew: anew}
 		}
-		return randomPorts(hard)
-	case s.silent:
+		return randomPorts(hard, anew)
+	case s.silent, now.Before(a.spoilt), now.Before(b.spoilt):
 		return plan{strategy: fresh}
 	}
 	return plan{strategy: plain}
 }
 
-func randomPorts(hard int) plan {
-	return plan{strategy: guessed, hard: hard, sockets: protocol.MaxSockets, guess: &pb.Guess{
+// spoiltFor is how long a peer's one socket is not trusted after a session that needed a fresh one. Linux gives a socket's
+// next flows the port of its latest, so an early packet from one peer spoils the mapping for all that come later, until the
+// flows are forgotten.
+const spoiltFor = time.Minute
+
+// noteSpoilt remembers whose one socket was of no use.
+func (s *session) noteSpoilt(now time.Time) {
+	for i := range s.sides {
+		if s.sides[i].fresh.IsValid() && (s.plan.strategy == fresh || s.plan.guesses() && i != s.plan.hard) {
+			s.sides[i].m.spoilt = now.Add(spoiltFor)
+		}
+	}
+}
+
+func randomPorts(hard int, anew bool) plan {
+	return plan{strategy: guessed, hard: hard, anew: anew, sockets: protocol.MaxSockets, guess: &pb.Guess{
 		Ports: protocol.MaxGuesses, PerSecond: protocol.MaxGuessesPerSecond, Lowest: protocol.LowestGuess, Highest: 65535}}
 }
 
@@ -140,9 +163,9 @@ func (p plan) describe(o *pb.Session, side int, prepared bool) {
 	case p.guesses() && side == p.hard:
 		o.Strategy, o.Sockets = pb.Strategy_MANY_SOCKETS, uint32(p.sockets)
 	case p.strategy == guessed:
-		o.Strategy, o.Guess = pb.Strategy_GUESSED_PORTS, p.guess
+		o.Strategy, o.Guess, o.FromPrepared = pb.Strategy_GUESSED_PORTS, p.guess, prepared
 	case p.strategy == predicted:
-		o.Strategy, o.Guess = pb.Strategy_PREDICTED_PORTS, p.guess
+		o.Strategy, o.Guess, o.FromPrepared = pb.Strategy_PREDICTED_PORTS, p.guess, prepared
 	case p.strategy == fresh && prepared:
 		o.Strategy = pb.Strategy_FRESH_SOCKET
 	}

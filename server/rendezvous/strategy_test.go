@@ -311,6 +311,66 @@ func TestManySocketsFireWhenTheGuessesAreOut(t *testing.T) {
 	})
 }
 
+// Linux gives a socket's later flows the port of its latest one: who was spoilt once is spoilt for all that come next.
+func TestASocketThatWasSpoiltIsNotTrustedForAWhile(t *testing.T) {
+	inLab(t, func(t *testing.T, l *groupLab) {
+		a, b, c := l.enter("a", ""), l.enter("b", ""), l.enter("c", "")
+		a.connect(1, "b", 0)
+		o := a.order()
+		b.order()
+		a.failed(o)
+		b.failed(o)
+		for _, p := range []*peer{a, b} {
+			p.prepared(p.toPrepare(), &pb.Prepared{Main: p.witnessed(p.port(7001), stunMain, l.g.clock.now())})
+		}
+		o = b.order()
+		a.order()
+		b.proven(o)
+		a.proven(o)
+		c.connect(1, "b", 0)
+		if p := b.toPrepare(); p.Attempt != 1 {
+			t.Errorf("a fresh socket in attempt %d", p.Attempt)
+		}
+		c.cancel(1)
+		b.failedWith(pb.Reason_CANCELED, 0)
+		c.toPrepare()
+		time.Sleep(spoiltFor)
+		c.connect(2, "b", 0)
+		if o := c.order(); o.Strategy != pb.Strategy_PLAIN {
+			t.Errorf("a minute later %v", o.Strategy)
+		}
+		c.cancel(2)
+	})
+}
+
+func TestASecondRoundOfGuessesIsFromAFreshSocket(t *testing.T) {
+	inLab(t, func(t *testing.T, l *groupLab) {
+		a, b := l.enter("a", "").nat(mapsAPD, filtersAPD, false), l.enter("b", "").nat(mapsEI, filtersAPD, false)
+		a.connect(1, "b", 0)
+		o := a.order()
+		if p := b.order(); p.FromPrepared {
+			t.Error("the first round needs a fresh socket")
+		}
+		a.failed(o)
+		a.nothing()
+		b.prepared(b.toPrepare(), &pb.Prepared{Main: b.witnessed(b.port(7001), stunMain, l.g.clock.now())})
+		oa, ob := a.order(), b.order()
+		if !ob.FromPrepared || ob.Strategy != pb.Strategy_GUESSED_PORTS || len(ob.Candidates) != 1 || ob.Candidates[0].Address.Port != uint32(a.observed.Port()) {
+			t.Errorf("the guesser has %v", ob)
+		}
+		if oa.Strategy != pb.Strategy_MANY_SOCKETS || len(oa.Candidates) != 1 || oa.Candidates[0].Address.Port != 7001 {
+			t.Errorf("the other side has %v", oa)
+		}
+		a.proven(oa)
+		b.proven(ob)
+		a.connect(2, "b", 0)
+		if b.toPrepare(); b.spoilt.IsZero() || !a.spoilt.IsZero() {
+			t.Error("whose socket is not trusted is not b")
+		}
+		a.cancel(2)
+	})
+}
+
 // What is known of the NATs is of the family of the control connections.
 func TestPortsAreGuessedInTheFamilyOfTheNATs(t *testing.T) {
 	inLab(t, func(t *testing.T, l *groupLab) {
