@@ -39,7 +39,9 @@ type attempt struct {
 	target   netip.AddrPort // of their INITs
 	fireNow  chan struct{}  // closed when they may fire before fire
 	fireOnce sync.Once
-	guess    *guesses // of GUESSED_PORTS and PREDICTED_PORTS
+	// giveUp and quiet count from when they have fired.
+	giveUp, quiet time.Duration
+	guess         *guesses // of GUESSED_PORTS and PREDICTED_PORTS
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -70,6 +72,7 @@ func (c *Client) newAttempt(s *session, o order, now time.Time) *attempt {
 	if a.sockets > 0 {
 		a.target = o.candidates[0].addr
 		a.fireNow = make(chan struct{})
+		a.giveUp, a.quiet = o.giveUp, o.quiet
 	}
 	fire := now
 	if o.fireAt != 0 {
@@ -85,6 +88,10 @@ func (c *Client) newAttempt(s *session, o order, now time.Time) *attempt {
 	a.fire = fire
 	a.p = newPunch(o.dialler, o.candidates, fire, start.Add(o.giveUp))
 	a.p.hush = start.Add(o.quiet)
+	if a.sockets > 0 { // opening them may take its time
+		a.p.deadline = start.Add(o.giveUp + manySlack)
+		a.p.hush = a.p.deadline
+	}
 	if at := (preparedFor{s.id, o.attempt}); o.prepared {
 		a.out = c.prepared.take(at)
 	} else if unused := c.prepared.take(at); unused != nil {
@@ -408,7 +415,10 @@ func (a *attempt) abort(cause error) bool {
 // linger waits for the server's word on a failed attempt: another order, which
 // cancels this one, or the end. If neither comes, the server is gone.
 func (a *attempt) linger(err *Error) {
-	timer := time.NewTimer(time.Until(a.p.deadline) + lingerMore)
+	a.mu.Lock()
+	deadline := a.p.deadline
+	a.mu.Unlock()
+	timer := time.NewTimer(time.Until(deadline) + lingerMore)
 	defer timer.Stop()
 	select {
 	case <-a.ctx.Done():

@@ -17,6 +17,9 @@ func manyRounds() []time.Duration {
 	return []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 300 * time.Millisecond}
 }
 
+// manySlack is how much later than ordered many sockets may fire: a busy machine takes its time to open them.
+const manySlack = 2 * time.Second
+
 // manyGap is the time between the INITs of two sockets, so that no queue on the way overflows.
 const manyGap = 250 * time.Microsecond
 
@@ -41,7 +44,7 @@ func (a *attempt) runMany() {
 	many, err := a.openMany()
 	if err != nil {
 		e := a.failure()
-		e.Reason, e.Err, e.Detail = protocol.ReasonMappingVaries, err, "a NAT that gives every destination another port needs many sockets"
+		e.Reason, e.Err, e.Detail = protocol.ReasonLimited, err, "a NAT that gives every destination another port needs many sockets"
 		a.fail(e)
 		return
 	}
@@ -145,12 +148,13 @@ func (a *attempt) awaitFire() bool {
 	select {
 	case <-t.C:
 	case <-a.fireNow:
-		a.mu.Lock()
-		a.p.advance(time.Until(a.fire))
-		a.mu.Unlock()
-		a.poke()
 	case <-a.working.Done():
+		return false
 	}
+	a.mu.Lock()
+	a.p.begin(time.Now(), a.giveUp, a.quiet)
+	a.mu.Unlock()
+	a.poke()
 	return a.working.Err() == nil
 }
 

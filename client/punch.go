@@ -368,11 +368,9 @@ func (p *punch) ends() time.Time {
 	return p.hush
 }
 
-// advance lets the attempt begin, and end, so much earlier.
-func (p *punch) advance(by time.Duration) {
-	if by > 0 {
-		p.fire, p.deadline, p.hush = p.fire.Add(-by), p.deadline.Add(-by), p.hush.Add(-by)
-	}
+// begin lets the attempt begin now, and end accordingly.
+func (p *punch) begin(now time.Time, giveUp, quiet time.Duration) {
+	p.fire, p.deadline, p.hush = now, now.Add(giveUp), now.Add(quiet)
 }
 
 // alsoSent counts INITs that were not due to inits.

@@ -82,10 +82,8 @@ func (g *group) decide(s *session, now time.Time) {
 	}
 }
 
-// cannot tells whether a side has failed without having sent anything.
-func cannot(r *pb.Report) bool {
-	return failed(r) && r.GetReason() == pb.Reason_MAPPING_VARIES && r.GetInitsOut() == 0
-}
+// cannot tells whether a side has not got the sockets that it needs.
+func cannot(r *pb.Report) bool { return failed(r) && r.GetReason() == pb.Reason_LIMITED }
 
 // final tells whether a reason makes another attempt pointless.
 func final(r protocol.Reason) bool {

@@ -79,7 +79,7 @@ func (g *group) schedule(s *session, p *pace, now time.Time) time.Time {
 		common = common.Add(s.plan.lead() + guessMargin)
 		guesser := t
 		guesser.giveUp += common.Sub(now)
-		guesser.quiet += common.Sub(now)
+		guesser.quiet = guesser.giveUp // the other side's word ends the attempt
 		t.fire = g.clock.at(common)
 		s.sides[s.plan.hard].timing, s.sides[1-s.plan.hard].timing = t, guesser
 		return common.Add(t.giveUp)

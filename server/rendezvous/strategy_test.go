@@ -278,7 +278,7 @@ func TestAPeerThatOpensNoSocketsFailsAtOnce(t *testing.T) {
 		a.connect(1, "b", 0)
 		o := a.order()
 		b.order()
-		a.report(o, &pb.Report{Reason: pb.Reason_MAPPING_VARIES})
+		a.report(o, &pb.Report{Reason: pb.Reason_LIMITED})
 		a.failedWith(pb.Reason_MAPPING_VARIES, 1)
 		b.failedWith(pb.Reason_MAPPING_VARIES, 0)
 	})
