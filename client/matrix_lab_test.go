@@ -188,9 +188,16 @@ func (m *matrix) row(t *testing.T, i int, a matrixKind, loss float64) {
 			cell.attempt(t, w, home, away, fmt.Sprintf("a%d-%d", j, k), name)
 		}
 		for k := range matrixAgain {
-			if cell.clean == 0 && !cell.opener && loss == 0 {
-				cell.attempt(t, w, home, away, fmt.Sprintf("a%d-again-%d", j, k), name)
+			if cell.clean > 0 || cell.opener || loss > 0 {
+				break
 			}
+			again := fmt.Sprintf("%s-again-%d", name, k)
+			if other != nil { // a NAT without a drop rule has given this one's mapping away
+				must(t, other.Close())
+				other = signMatrix(t, w, away, again)
+				go acceptAll(other)
+			}
+			cell.attempt(t, w, home, away, fmt.Sprintf("a%d-again-%d", j, k), again)
 		}
 		if other != nil {
 			must(t, other.Close())
