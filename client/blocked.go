@@ -22,7 +22,7 @@ const (
 var errUDPBlocked = errors.New("TCP reaches the server's port, UDP does not")
 
 // findBlockage tells blocked UDP from a server that is not there: it cancels the handshake when TCP reaches the server and
-// none of many STUN requests over UDP is answered, for three times as long as TCP took.
+// none of many STUN requests over UDP is answered, for half as long again as TCP took.
 func (c *Client) findBlockage(ctx context.Context, server netip.AddrPort, cancel context.CancelCauseFunc) {
 	wait := time.NewTimer(blockageAfter)
 	defer wait.Stop()
@@ -49,7 +49,7 @@ func (c *Client) findBlockage(ctx context.Context, server netip.AddrPort, cancel
 	byTCP := time.Duration(-1) // not yet
 	for gap := blockageGap; ; {
 		if len(tids) >= blockageAsks {
-			if byTCP >= 0 && time.Since(began) > 3*byTCP {
+			if byTCP >= 0 && time.Since(began) > byTCP*3/2 {
 				cancel(errUDPBlocked)
 				return
 			}
