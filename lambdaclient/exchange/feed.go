@@ -105,9 +105,9 @@ var errBadObject = errors.New("exchange: the object on S3 is not what the commit
 // errUnusable says that what the commit record names was found bad too often.
 var errUnusable = errors.New("exchange: the object on S3 is unusable")
 
-// fetchS3 opens the partition as the commit record says. Bytes up to offset
-// are left out if the record is of that attempt.
-func (c *Consumer) fetchS3(ctx context.Context, t *tracker, attempt int, offset int64) (*feed, error) {
+// fetchS3 opens the partition as the commit record says. Bytes up to the
+// position are left out if the record is of its attempt.
+func (c *Consumer) fetchS3(ctx context.Context, t *tracker, pos position) (*feed, error) {
 	r := t.knownRecord()
 	if r == nil {
 		var err error
@@ -118,18 +118,12 @@ func (c *Consumer) fetchS3(ctx context.Context, t *tracker, attempt int, offset 
 			return nil, errNoRecord
 		}
 	}
-	e, ok := r.entry(c.cfg.Consumer)
-	if !ok {
-		return nil, errNotInRecord
-	}
-	if t.banned(r.Attempt, PathS3) {
-		return nil, errUnusable
+	e, off, err := r.pick(c.cfg.Consumer, t.banned(r.Attempt, PathS3), pos)
+	if err != nil {
+		return nil, err
 	}
 	t.setRecord(r)
-	f := &feed{head: head{attempt: r.Attempt, size: e.Size, crc: e.CRC32C}, path: PathS3, close: func() {}, hold: func(context.Context) {}}
-	if r.Attempt == attempt {
-		f.off = min(offset, e.Size)
-	}
+	f := &feed{head: head{attempt: r.Attempt, size: e.Size, crc: e.CRC32C}, path: PathS3, off: off, close: func() {}, hold: func(context.Context) {}}
 	if f.off == e.Size {
 		return f, nil
 	}

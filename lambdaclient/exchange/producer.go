@@ -232,8 +232,8 @@ func (p *Producer) Wait(ctx context.Context) (ProducerReport, error) {
 func (p *Producer) Close() error {
 	var err error
 	p.closeOnce.Do(func() {
-		code, why := p.farewell()
 		p.mu.Lock()
+		code, why := farewell(!p.finishedAt.IsZero(), p.unackedLocked(), p.sync.done)
 		p.closed = true // no link is added from here on
 		links := make([]link, 0, len(p.links))
 		for l := range p.links {
@@ -252,21 +252,6 @@ func (p *Producer) Close() error {
 	})
 	p.wg.Wait()
 	return err
-}
-
-// farewell tells consumers where to look next.
-func (p *Producer) farewell() (code uint64, why string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.finishedAt.IsZero():
-		return closeGone, "given up"
-	case p.unackedLocked() == 0:
-		return closeDone, "all acknowledged"
-	case p.sync.done:
-		return closeSaved, "saved to S3"
-	}
-	return closeGone, "given up"
 }
 
 func (p *Producer) unackedLocked() int {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"slices"
 	"time"
 )
 
@@ -127,10 +126,8 @@ func (p *Producer) saveRecord(ctx context.Context, record *commitRecord, body *b
 		if err != nil && !errors.Is(err, ErrRecord) {
 			return false, err
 		}
-		if existing != nil {
-			if ok, err := p.serves(ctx, existing, record); err != nil || ok {
-				return false, err
-			}
+		if done, won, err := p.settled(ctx, existing, record); done || err != nil {
+			return won, err
 		}
 	}
 	if record.Size > 0 {
@@ -148,17 +145,15 @@ func (p *Producer) saveRecord(ctx context.Context, record *commitRecord, body *b
 // its key, and their bytes.
 func (p *Producer) unsaved() (*commitRecord, *bundle) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	r := &commitRecord{Version: recordVersion, Job: p.shuffle.Job, Producer: p.cfg.Producer, Attempt: p.cfg.Attempt, Partitions: []recordEntry{}}
+	acked := make([]bool, len(p.consumers))
+	for i := range p.consumers {
+		acked[i] = p.consumers[i].acked()
+	}
+	p.mu.Unlock()
+	r := newRecord(p.shuffle.Job, p.cfg.Producer, p.cfg.Attempt, acked, func(i int) (int64, uint32) { return p.parts[i].size, p.parts[i].crc })
 	var parts []*partition
-	for i, c := range p.consumers {
-		if c.acked() {
-			continue
-		}
-		part := p.parts[i]
-		r.Partitions = append(r.Partitions, recordEntry{Partition: i, Offset: r.Size, Size: part.size, CRC32C: part.crc})
-		r.Size += part.size
-		parts = append(parts, part)
+	for _, e := range r.Partitions {
+		parts = append(parts, p.parts[e.Partition])
 	}
 	return r, newBundle(parts)
 }
@@ -177,37 +172,30 @@ func (p *Producer) commit(ctx context.Context, ours *commitRecord) (won bool, er
 		case existing == nil && err == nil: // it is gone again
 			replace = ""
 			continue
-		case existing != nil:
-			if existing.Attempt == ours.Attempt && existing.Key == ours.Key {
-				return true, nil // our own write, whose answer got lost
-			}
-			if ok, err := p.serves(ctx, existing, ours); err != nil || ok {
-				return false, err
-			}
+		}
+		if done, won, err := p.settled(ctx, existing, ours); done || err != nil {
+			return won, err
 		}
 		replace = etag
 	}
 	return false, p.view.fail("write commit record", commitKey(ours.Job, ours.Producer), errors.New("another writer was faster, again and again"))
 }
 
-// serves tells whether another attempt's record does all that ours would do:
-// it has our partitions, and the object is there in full.
-func (p *Producer) serves(ctx context.Context, existing, ours *commitRecord) (bool, error) {
-	if slices.Contains(p.cfg.Replaces, existing.Attempt) && existing.Attempt != ours.Attempt {
-		return false, nil
+// settled tells whether the record that is there, nil for one that cannot be
+// read, makes ours needless, and whether it is this attempt's.
+func (p *Producer) settled(ctx context.Context, existing, ours *commitRecord) (done, won bool, err error) {
+	switch onRecord(existing, ours, p.cfg.Replaces) {
+	case recordReplace:
+		return false, false, nil
+	case recordOurs:
+		return true, true, nil
+	case recordServes:
 	}
-	have := make(map[int]bool, len(existing.Partitions))
-	for _, e := range existing.Partitions {
-		have[e.Partition] = true
-	}
-	for _, e := range ours.Partitions {
-		if !have[e.Partition] {
-			return false, nil
-		}
-	}
+	// An earlier write of this attempt may have got through although it seemed to fail.
+	won = existing.Attempt == ours.Attempt
 	if existing.Size == 0 {
-		return true, nil
+		return true, won, nil
 	}
 	size, ok, err := p.view.head(ctx, existing.Key)
-	return ok && size == existing.Size, err
+	return ok && size == existing.Size, won, err
 }

@@ -205,16 +205,15 @@ func (r *Reader) seek() error {
 		return err
 	}
 	r.feed = f
-	switch {
-	case r.head.attempt < 0 || r.off == 0:
+	switch join(r.head, r.off, f.head) {
+	case joinAdopt:
 		r.head = f.head
-	case f.head.attempt == r.head.attempt:
-		if f.head != r.head {
-			err := fmt.Errorf("%w: %s announces %d bytes with CRC-32C %08x, before it was %d with %08x",
-				ErrProtocol, f.path, f.head.size, f.head.crc, r.head.size, r.head.crc)
-			return r.broke(err)
-		}
-	default:
+	case joinResume:
+	case joinMismatch:
+		err := fmt.Errorf("%w: %s announces %d bytes with CRC-32C %08x, before it was %d with %08x",
+			ErrProtocol, f.path, f.head.size, f.head.crc, r.head.size, r.head.crc)
+		return r.broke(err)
+	case joinCompare:
 		if ok, err := r.compare(); err != nil || !ok {
 			return err
 		}

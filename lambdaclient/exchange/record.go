@@ -42,6 +42,21 @@ type recordEntry struct {
 	CRC32C    uint32 `json:"crc32c"`
 }
 
+// newRecord makes an attempt's record, still without its key, of the partitions
+// that are not acknowledged.
+func newRecord(job string, producer, attempt int, acked []bool, of func(partition int) (size int64, crc uint32)) *commitRecord {
+	r := &commitRecord{Version: recordVersion, Job: job, Producer: producer, Attempt: attempt, Partitions: []recordEntry{}}
+	for i, a := range acked {
+		if a {
+			continue
+		}
+		size, crc := of(i)
+		r.Partitions = append(r.Partitions, recordEntry{Partition: i, Offset: r.Size, Size: size, CRC32C: crc})
+		r.Size += size
+	}
+	return r
+}
+
 // entry finds a partition.
 func (r *commitRecord) entry(partition int) (recordEntry, bool) {
 	for _, e := range r.Partitions {

@@ -200,7 +200,7 @@ func (s *search) poll(ctx context.Context, v trackerView, usable int, now time.T
 	}
 	s.polling = true
 	s.start(ctx, result{kind: resultPoll}, func() (*feed, error) {
-		return s.c.fetchS3(ctx, s.t, s.pos.attempt, s.pos.off)
+		return s.c.fetchS3(ctx, s.t, s.pos)
 	})
 }
 
