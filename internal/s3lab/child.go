@@ -23,11 +23,12 @@ import (
 const childVariable = "BRADAWL_S3LAB_CHILD"
 
 // order is what the parent writes to the child's standard input, one JSON
-// value each: first a start order, then requests for the counts. The end of
+// value each: first a start order, then faults and requests for the counts. The end of
 // the input is the end of the parent.
 type order struct {
 	ID    uint64     `json:"id,omitempty"` // chosen by the parent, comes back in the reply
 	Start *startWith `json:"start,omitempty"`
+	Fault *Fault     `json:"fault,omitempty"` // to be injected before the counts are taken
 }
 
 // startWith is everything a server process needs to know.
@@ -37,6 +38,7 @@ type startWith struct {
 	Region    string         `json:"region"`
 	AccessKey string         `json:"access_key"`
 	SecretKey string         `json:"secret_key"`
+	Model     *Model         `json:"model,omitempty"`
 }
 
 // reply is what the child writes to its standard output, one JSON value each.
@@ -103,7 +105,7 @@ func serve(in io.Reader, out io.Writer) error {
 	}
 
 	replies := &replier{enc: json.NewEncoder(out)}
-	count := newCounter()
+	count := newCounter(first.Start.Model)
 	failed := make(chan error, 1)
 	go func() {
 		err := runGateway(context.Background(), *first.Start, count, replies)
@@ -131,6 +133,9 @@ func serve(in io.Reader, out io.Writer) error {
 	for {
 		select {
 		case o := <-asked:
+			if o.Fault != nil {
+				count.faults.add(*o.Fault)
+			}
 			s := count.stats()
 			if err := replies.send(reply{ID: o.ID, Stats: &s}); err != nil {
 				return fmt.Errorf("s3lab: reply with the counts: %w", err)

@@ -26,6 +26,9 @@ type Config struct {
 	Place Placer
 	// Region is what the server answers to; empty means us-east-1.
 	Region string
+	// Model is how S3 is imitated beyond its protocol; nil means not at all: the
+	// server is as fast as it can, and takes all that comes.
+	Model *Model
 	// StartTimeout bounds the time until the server is ready; 0 means 20 s.
 	StartTimeout time.Duration
 }

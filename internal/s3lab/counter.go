@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/gofiber/fiber/v3"
@@ -25,21 +26,26 @@ import (
 // the counts are exact as soon as a client has its whole answer, and exact
 // again once a broken transfer has been noticed.
 type counter struct {
-	namer namer
+	namer  namer
+	shaper *shaper // nil: no model
+	faults faults
 
 	mu  sync.Mutex
 	ops map[string]*Operation
 }
 
-func newCounter() *counter {
-	return &counter{namer: newNamer(), ops: make(map[string]*Operation)}
+func newCounter(m *Model) *counter {
+	return &counter{namer: newNamer(), shaper: newShaper(m), ops: make(map[string]*Operation)}
 }
 
 // stats returns a copy of the counts.
 func (c *counter) stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Stats{Operations: make(map[string]Operation, len(c.ops))}
+	s := Stats{Model: (*Model)(nil).String(), Operations: make(map[string]Operation, len(c.ops))}
+	if c.shaper != nil {
+		s.Model = c.shaper.model.String()
+	}
 	for name, op := range c.ops {
 		o := *op
 		o.Errors = maps.Clone(op.Errors)
@@ -55,7 +61,8 @@ type recordKey struct{}
 // record is one request while it is being answered.
 type record struct {
 	op       string
-	promised uint64 // bytes of a streamed body that are counted already
+	client   *bandwidth // nil: no limit
+	promised uint64     // bytes of a streamed body that are counted already
 }
 
 // handle is the middleware.
@@ -71,20 +78,55 @@ func (c *counter) handle(ctx fiber.Ctx) error {
 	})}
 	ctx.Locals(recordKey{}, rec)
 
+	rec.client = c.shaper.client(ctx.RequestCtx().RemoteIP().String())
+
 	body := &countingReader{}
 	if stream := ctx.Request().BodyStream(); stream != nil {
-		body.r = stream
+		body.r = rec.client.pace(stream)
 		// The gateway's readers stack on top of the one found here.
 		utils.ContextKeyBodyReader.Set(ctx, body)
 	}
 
 	status := http.StatusInternalServerError // if the handler panics
 	defer func() { c.answered(ctx, rec, body.n, status) }()
+	if refusal := c.spoil(rec.op, ctx.Path()); refusal != 0 {
+		status = refusal
+		return refuse(ctx, body, refusal)
+	}
 	err := ctx.Next()
 	if err == nil {
 		status = ctx.Response().StatusCode()
 	}
 	return err
+}
+
+// spoil waits as long as the model and a fault want it, and gives the status
+// with which the request is refused, or 0.
+func (c *counter) spoil(operation, path string) (status int) {
+	fault, _ := c.faults.next(operation, path)
+	delay, ok := c.shaper.admit(operation, path)
+	time.Sleep(delay + fault.Delay)
+	if fault.Status == 0 && !ok {
+		return http.StatusServiceUnavailable
+	}
+	return fault.Status
+}
+
+// refuse answers as S3 does when it has too much to do, or a fault of its own. The
+// body is read before, so that the client gets to the answer.
+func refuse(ctx fiber.Ctx, body *countingReader, status int) error {
+	if body.r != nil {
+		if _, err := io.Copy(io.Discard, body); err != nil {
+			return err
+		}
+	}
+	code, message := "InternalError", "We encountered an internal error. Please try again."
+	if status == http.StatusServiceUnavailable {
+		code, message = "SlowDown", "Please reduce your request rate."
+	}
+	ctx.Set("Content-Type", "application/xml")
+	ctx.Status(status)
+	return ctx.SendString(`<?xml version="1.0" encoding="UTF-8"?>` + "\n<Error><Code>" + code + "</Code><Message>" + message + "</Message></Error>")
 }
 
 func (c *counter) answered(ctx fiber.Ctx, rec *record, in uint64, status int) {
@@ -169,7 +211,8 @@ type countingBody struct {
 }
 
 func (b *countingBody) Read(p []byte) (int, error) {
-	n, err := b.body.Read(p)
+	n, err := b.body.Read(b.rec.client.piece(p))
+	b.rec.client.take(n)
 	b.n += uint64(max(n, 0))
 	return n, err
 }
@@ -177,7 +220,7 @@ func (b *countingBody) Read(p []byte) (int, error) {
 // WriteTo implements io.WriterTo. A file reaches the TCP connection's
 // ReadFrom, hence sendfile, only if nothing is left in the buffered writer.
 func (b *countingBody) WriteTo(w io.Writer) (int64, error) {
-	if bw, ok := w.(*bufio.Writer); ok {
+	if bw, ok := w.(*bufio.Writer); ok && b.rec.client == nil {
 		if _, isFile := b.body.(*os.File); isFile {
 			if err := bw.Flush(); err != nil {
 				return 0, err
@@ -187,7 +230,7 @@ func (b *countingBody) WriteTo(w io.Writer) (int64, error) {
 		b.n += uint64(max(n, 0))
 		return n, err
 	}
-	n, err := io.Copy(w, b.body)
+	n, err := io.Copy(w, b.rec.client.pace(b.body))
 	b.n += uint64(max(n, 0))
 	return n, err
 }

@@ -71,7 +71,7 @@ func TestCountsAreExact(t *testing.T) {
 
 	got := statsOf(t, srv)
 	missing := got.Operations["GetObject"].BytesOut - (2<<20 + 1000) // the error's body
-	want := Stats{Operations: map[string]Operation{
+	want := Stats{Model: "off", Operations: map[string]Operation{
 		"CreateBucket":            {Requests: 1},
 		"PutObject":               {Requests: 2, BytesIn: 2<<20 + 100},
 		"GetObject":               {Requests: 3, BytesOut: 2<<20 + 1000 + missing, Errors: map[int]uint64{404: 1}},
@@ -144,7 +144,7 @@ func TestCountsAreExactUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	const n = clients * rounds
-	want := Stats{Operations: map[string]Operation{
+	want := Stats{Model: "off", Operations: map[string]Operation{
 		"PutObject": {Requests: n, BytesIn: n * size},
 		"GetObject": {Requests: n, BytesOut: n * size},
 	}}

@@ -18,6 +18,11 @@
 // Nothing of it needs a network path between the two, and no secret is ever
 // among the process's arguments.
 //
+// With a [Model] it behaves as S3 does towards a function: latencies by published
+// percentiles, 503 SlowDown beyond a prefix's rate, bandwidth by a token bucket
+// per client. It is off unless asked for, and [Stats] say whether it was on.
+// [Server.Inject] spoils single requests.
+//
 // The gateway keeps state in package variables, which is why there is one
 // server per process.
 package s3lab

@@ -140,13 +140,17 @@ func (p *process) order(o order) error {
 }
 
 // stats asks the process for its counts.
-func (p *process) stats(ctx context.Context) (Stats, error) {
+func (p *process) stats(ctx context.Context) (Stats, error) { return p.ask(ctx, order{}) }
+
+// ask has the process carry out an order and tell its counts.
+func (p *process) ask(ctx context.Context, o order) (Stats, error) {
 	ch := make(chan Stats, 1)
 	p.mu.Lock()
 	p.nextID++
 	id := p.nextID
 	p.pending[id] = ch
-	err := p.enc.Encode(order{ID: id})
+	o.ID = id
+	err := p.enc.Encode(o)
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()

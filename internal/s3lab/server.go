@@ -46,6 +46,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Listen.Addr().IsUnspecified() {
 		return nil, fmt.Errorf("s3lab: start the server: Config.Listen is %s: name the address that clients shall use", cfg.Listen)
 	}
+	if err := cfg.Model.check(); err != nil {
+		return nil, err
+	}
 	dir, err := filepath.Abs(cfg.Dir) // the server changes its working directory
 	if err != nil {
 		return nil, fmt.Errorf("s3lab: find the directory %s: %w", cfg.Dir, err)
@@ -86,6 +89,7 @@ func (s *Server) Restart(ctx context.Context) error {
 		Region:    s.cfg.Region,
 		AccessKey: s.creds.AccessKeyID,
 		SecretKey: s.creds.SecretAccessKey,
+		Model:     s.cfg.Model,
 	})
 	if err != nil {
 		return err

@@ -32,6 +32,8 @@ func (o Operation) Failed() uint64 {
 // that the lab does not tell apart are counted as Other.
 type Stats struct {
 	Operations map[string]Operation `json:"operations"`
+	// Model says whether the server's model was on, and with which figures.
+	Model string `json:"model"`
 }
 
 // Total returns the sum over all operations.
@@ -46,7 +48,7 @@ func (s Stats) Total() Operation {
 // Sub returns what was counted since an earlier reading of the same process.
 // Operations without a request since then are left out.
 func (s Stats) Sub(earlier Stats) Stats {
-	out := Stats{Operations: make(map[string]Operation)}
+	out := Stats{Model: s.Model, Operations: make(map[string]Operation)}
 	for name, o := range s.Operations {
 		d := combine(o, earlier.Operations[name], func(a, b uint64) uint64 {
 			if b > a {

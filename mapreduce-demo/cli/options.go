@@ -28,11 +28,13 @@ type options struct {
 	memory      int
 	region      string
 	prices      string
+	s3Model     string
 }
 
 const (
 	compare     = "compare"
 	networkAuto = "auto"
+	modelOff    = "off"
 	maxTasks    = 10_000
 )
 
@@ -48,6 +50,7 @@ func (o *options) define(f *pflag.FlagSet) {
 	f.IntVar(&o.memory, "memory", 1769, "memory of the function in `MB`; its price depends on it")
 	f.StringVar(&o.region, "region", "us-east-1", "`region` by whose prices the run is reckoned")
 	f.StringVar(&o.prices, "prices", "", "JSON `file` of prices, in the form of lambdaclient/price/prices.json; default: the published ones that it has")
+	f.StringVar(&o.s3Model, "s3-model", modelOff, "how the local S3 server behaves: off (as fast as it can), or published (latencies, 503 SlowDown and bandwidth as from a function)")
 }
 
 // check finds wrong flags.
@@ -65,6 +68,9 @@ func (o *options) check() error {
 	}
 	if !slices.Contains([]string{networkAuto, "nat", "loopback"}, o.network) {
 		return fmt.Errorf("--network is %q; it must be auto, nat or loopback", o.network)
+	}
+	if !slices.Contains([]string{modelOff, "published"}, o.s3Model) {
+		return fmt.Errorf("--s3-model is %q; it must be off or published", o.s3Model)
 	}
 	if o.shuffle == compare && o.mappers+o.reducers > o.concurrency {
 		return fmt.Errorf("%d mappers and %d reducers do not fit into a concurrency of %d, so there is nothing to compare; use --shuffle s3 or fewer tasks",

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/natlab"
+	"github.com/bradawl/bradawl/internal/s3lab"
 	"github.com/bradawl/bradawl/lambdaclient/exchange"
 	"github.com/bradawl/bradawl/mapreduce-demo/driver"
 	"github.com/bradawl/bradawl/mapreduce-demo/input"
@@ -67,10 +68,15 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	} else {
 		p.say("network: %s", v.network)
 	}
+	var model *s3lab.Model
+	if o.s3Model != modelOff {
+		published := s3lab.Published()
+		model = &published
+	}
 	s, err := stage.New(ctx, stage.Config{
 		Network: v.network, Dir: dir, Program: exe,
 		Rendezvous: []string{roleRendezvous}, Worker: []string{roleWorker},
-		NATKind: natlab.PortRestricted(), Concurrency: o.concurrency, MemoryMB: o.memory,
+		NATKind: natlab.PortRestricted(), Concurrency: o.concurrency, MemoryMB: o.memory, S3Model: model,
 		OnTask: func(_ string, e task.Event) { p.worker(e) },
 	})
 	if err != nil {
@@ -78,7 +84,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	}
 	defer s.Close()
 	d := &demo{options: o, stage: s, progress: p, doc: report.Document{
-		Network: string(v.network), Why: v.why, Memory: o.memory, Prices: rates,
+		Network: string(v.network), Why: v.why, Memory: o.memory, Prices: rates, S3Model: model.String(),
 		Input: report.Input{Path: from},
 	}}
 	if v.network == stage.NAT {

@@ -11,10 +11,12 @@ import (
 
 // Document is the whole result for machines.
 type Document struct {
-	Input   Input       `json:"input"`
-	Network string      `json:"network"`
-	Why     string      `json:"network_why,omitempty"` // why it is not the other one
-	NAT     string      `json:"nat,omitempty"`
+	Input   Input  `json:"input"`
+	Network string `json:"network"`
+	Why     string `json:"network_why,omitempty"` // why it is not the other one
+	NAT     string `json:"nat,omitempty"`
+	// S3Model says whether S3's latencies and limits were imitated, and by which figures.
+	S3Model string      `json:"s3_model"`
 	Memory  int         `json:"memory_mb"`
 	Prices  price.Rates `json:"prices"`
 	Runs    []Summary   `json:"runs"`

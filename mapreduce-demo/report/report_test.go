@@ -146,7 +146,7 @@ func TestSpreadTakesTheNearestRank(t *testing.T) {
 func TestTextSaysWhatHappened(t *testing.T) {
 	yes := true
 	run := Summarize(example(), prices(t), nil, stats(4, 4, 1))
-	d := Document{Runs: []Summary{run, run}, Equal: &yes, Prices: prices(t), Memory: 512, Output: "/out", Input: Input{Files: 3, Bytes: 1500}}
+	d := Document{Runs: []Summary{run, run}, Equal: &yes, Prices: prices(t), Memory: 512, S3Model: "off", Output: "/out", Input: Input{Files: 3, Bytes: 1500}}
 	var b bytes.Buffer
 	if err := d.Print(&b); err != nil {
 		t.Fatal(err)
@@ -156,6 +156,7 @@ func TestTextSaysWhatHappened(t *testing.T) {
 		"failed: 1 no_inbound", "made anew after a break: 1",
 		"map-1-0: killed; runs again as attempt 1", "1 direct, 1 s3; broken off and resumed: 1", "1 time-to-sync",
 		"equal, byte for byte", "100 words, 12 of them distinct, from 3 files of 1.5 kB", "/out",
+		"The model of S3 (latency, limits, bandwidth) was off.",
 		"2026-11-23", "$0.01/GB each way",
 	} {
 		if !strings.Contains(b.String(), want) {

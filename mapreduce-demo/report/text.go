@@ -14,6 +14,7 @@ import (
 // Print writes the document for people.
 func (d *Document) Print(w io.Writer) error {
 	p := &printer{w: w}
+	p.f("\nThe model of S3 (latency, limits, bandwidth) was %s.\n", d.S3Model)
 	for i := range d.Runs {
 		p.links(&d.Runs[i])
 	}

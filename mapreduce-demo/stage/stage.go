@@ -51,6 +51,8 @@ type Config struct {
 	MemoryMB int
 	// Timeout bounds an invocation. 0: 15 minutes.
 	Timeout time.Duration
+	// S3Model is how S3 is imitated beyond its protocol. Nil: not at all.
+	S3Model *s3lab.Model
 	// OnTask is told what workers say while they run, one call at a time, with
 	// the environment that said it. Nil: nobody listens. It must return quickly.
 	OnTask func(environment string, e task.Event)
@@ -93,7 +95,7 @@ func New(ctx context.Context, cfg Config) (_ *Stage, err error) {
 			return nil, fmt.Errorf("set up the demo's servers: %w", err)
 		}
 	}
-	s3cfg := s3lab.Config{Dir: filepath.Join(cfg.Dir, "s3")}
+	s3cfg := s3lab.Config{Dir: filepath.Join(cfg.Dir, "s3"), Model: cfg.S3Model}
 	lambdaCfg := lambdalab.Config{
 		Concurrency: cfg.Concurrency, Dir: filepath.Join(cfg.Dir, "tmp"), OnLine: s.line,
 	}
