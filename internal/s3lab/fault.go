@@ -13,8 +13,8 @@ import (
 type Fault struct {
 	// Operation is the name of the S3 operation, as in Stats. Empty fits all.
 	Operation string `json:"operation,omitempty"`
-	// Suffix is how the path ends. Empty fits all.
-	Suffix string `json:"suffix,omitempty"`
+	// Path is a piece of the path, of bucket and key. Empty fits all.
+	Path string `json:"path,omitempty"`
 	// Count is how many requests are spoilt, at least 1.
 	Count int `json:"count"`
 	// Delay is how long the request waits before it is looked at.
@@ -58,7 +58,7 @@ func (f *faults) next(operation, path string) (fault Fault, ok bool) {
 	defer f.mu.Unlock()
 	for i := range f.list {
 		n := &f.list[i]
-		if n.Operation != "" && n.Operation != operation || !strings.HasSuffix(path, n.Suffix) {
+		if n.Operation != "" && n.Operation != operation || !strings.Contains(path, n.Path) {
 			continue
 		}
 		fault = *n

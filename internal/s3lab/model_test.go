@@ -154,7 +154,7 @@ func TestInjectedFaultsSpoilTheRequestsThatTheyFit(t *testing.T) {
 	c := srv.Client()
 	createBucket(t, c)
 	for _, f := range []Fault{
-		{Operation: "PutObject", Suffix: "/key", Count: 2, Status: 503},
+		{Operation: "PutObject", Path: "/key", Count: 2, Status: 503},
 		{Operation: "GetObject", Count: 1, Status: 500},
 		{Operation: "HeadObject", Count: 1, Delay: 50 * time.Millisecond},
 	} {

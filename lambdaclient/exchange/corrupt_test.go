@@ -201,7 +201,11 @@ func TestRecordWithoutAPartitionIsReplacedByAnAttemptThatHasIt(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// Consumer 0 acknowledged, but its output is wanted again all the same.
+	// Consumer 0 acknowledged, but its output is wanted again all the same. The first
+	// one has to be gone, or it would acknowledge to the next producer, too.
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
 	again := f.consumer(0, 1)
 	_, err := again.Open(within(t), 0)
 	if lost := wantLost(t, err); !errors.Is(lost, errNotInRecord) {

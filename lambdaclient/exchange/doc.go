@@ -30,8 +30,12 @@
 //
 // With the prefix P of the [S3Store] and the job J:
 //
-//	P/J/shuffle/<producer>/<attempt>-<nonce>.data   an attempt's partitions, back to back
-//	P/J/shuffle/<producer>/commit                   JSON, names the attempt that won
+//	P/<x>/J/shuffle/<producer>/<attempt>-<nonce>.data   an attempt's partitions, back to back
+//	P/<x>/J/shuffle/<producer>/commit                   JSON, names the attempt that won
+//
+// where <x> is a hexadecimal digit that spreads the producers over 16 prefixes: S3
+// takes 3,500 writes and 5,500 reads per second and prefix, and splits what is
+// hot, which helps the next job only where it has the same prefixes.
 //
 // The commit record is written with If-None-Match: *, so the first attempt
 // wins and later ones do no harm. Partitions that were acknowledged before the

@@ -128,7 +128,7 @@ func FuzzReadFrame(f *testing.F) {
 }
 
 func goodRecord() commitRecord {
-	return commitRecord{Version: 1, Job: "job/1", Producer: 3, Attempt: 2, Key: "job/1/shuffle/3/2-0123456789abcdef.data", Size: 30,
+	return commitRecord{Version: 1, Job: "job/1", Producer: 3, Attempt: 2, Key: dataPrefix("job/1", 3, 2) + "0123456789abcdef.data", Size: 30,
 		Partitions: []recordEntry{{0, 0, 10, 1}, {2, 10, 0, 0}, {5, 10, 20, 2}}}
 }
 
@@ -146,8 +146,8 @@ func TestDecodeRecord(t *testing.T) {
 		{"attempt", func(r *commitRecord) { r.Attempt = -1 }, false},
 		{"key of another attempt", func(r *commitRecord) { r.Attempt = 1 }, false},
 		{"key elsewhere", func(r *commitRecord) { r.Key = "secret" }, false},
-		{"key deeper", func(r *commitRecord) { r.Key = "job/1/shuffle/3/2-/../../x.data" }, false},
-		{"key without nonce", func(r *commitRecord) { r.Key = "job/1/shuffle/3/2-.data" }, false},
+		{"key deeper", func(r *commitRecord) { r.Key = dataPrefix("job/1", 3, 2) + "/../../x.data" }, false},
+		{"key without nonce", func(r *commitRecord) { r.Key = dataPrefix("job/1", 3, 2) + ".data" }, false},
 		{"no key", func(r *commitRecord) { r.Key = "" }, false},
 		{"key for nothing", func(r *commitRecord) { r.Size, r.Partitions = 0, nil }, false},
 		{"size", func(r *commitRecord) { r.Size = 31 }, false},
@@ -203,7 +203,7 @@ func FuzzDecodeRecord(f *testing.F) {
 			}
 			end += e.Size
 		}
-		if end != r.Size || (r.Size > 0) != strings.HasPrefix(r.Key, "job/1/shuffle/3/") {
+		if end != r.Size || (r.Size > 0) != strings.HasPrefix(r.Key, producerDir("job/1", 3)) {
 			t.Fatalf("record %+v", r)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ const (
 // commitRecord is the JSON object that names a producer's winning attempt.
 //
 //	{"version":1, "job":"wc-1", "producer":3, "attempt":0,
-//	 "key":"wc-1/shuffle/3/0-5f0c2a91d3e4b687.data", "size":300,
+//	 "key":"7/wc-1/shuffle/3/0-5f0c2a91d3e4b687.data", "size":300,
 //	 "partitions":[{"partition":0,"offset":0,"size":100,"crc32c":2868447026},
 //	               {"partition":2,"offset":100,"size":200,"crc32c":305419896}]}
 //
@@ -67,8 +68,21 @@ func (r *commitRecord) entry(partition int) (recordEntry, bool) {
 	return recordEntry{}, false
 }
 
+// spreadOver is how many directories the producers are spread over.
+const spreadOver = 16
+
+// spread is the first element of a producer's keys. It does not depend on the
+// job alone: S3 takes so many requests per prefix, and splits prefixes under load.
+// Where the first element has few values that all jobs share, what it has learnt
+// from one job is good for the next; where each job begins its own, it is not.
+func spread(job string, producer int) string {
+	h := fnv.New32a()
+	_, _ = fmt.Fprintf(h, "%s/%d", job, producer) // never fails
+	return strconv.FormatUint(uint64(h.Sum32()%spreadOver), 16)
+}
+
 func producerDir(job string, producer int) string {
-	return job + "/shuffle/" + strconv.Itoa(producer) + "/"
+	return spread(job, producer) + "/" + job + "/shuffle/" + strconv.Itoa(producer) + "/"
 }
 
 func commitKey(job string, producer int) string { return producerDir(job, producer) + "commit" }

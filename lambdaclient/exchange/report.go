@@ -51,6 +51,10 @@ type S3Usage struct {
 	// SlowDowns how many were answered 503.
 	Retries   int64 `json:"retries"`
 	SlowDowns int64 `json:"slow_downs"`
+	// Raced is how many of all these were made beside a slow one, RacesWon how many of
+	// those were faster.
+	Raced    int64 `json:"raced,omitempty"`
+	RacesWon int64 `json:"races_won,omitempty"`
 }
 
 // LinkResult is what came of one attempt to have a link.

@@ -170,7 +170,7 @@ func TestProducerDiesBetweenDataAndCommit(t *testing.T) {
 	}
 	<-dead
 	f.kill("producer-0-0")
-	if keys := f.keys(); len(keys) != 1 || !strings.HasPrefix(keys[0], "job/1/shuffle/0/0-") {
+	if keys := f.keys(); len(keys) != 1 || !strings.HasPrefix(keys[0], dataPrefix("job/1", 0, 0)) {
 		t.Fatalf("objects %v", keys)
 	}
 	_, err := c.Open(within(t), 0)

@@ -28,7 +28,9 @@ import (
 // Prefix after the longest job, and one that aborts incomplete multipart uploads.
 type S3Store struct {
 	// Client makes the requests. Each producer and consumer counts its own.
-	// Its retries count, too: they back off from 503 SlowDown.
+	// Its retries count, too: they back off from 503 SlowDown, with exponential waits or,
+	// in the SDK's retry mode "adaptive", by a rate as well. Requests that take longer than
+	// size and history suggest are made a second time beside the first, one in ten at most.
 	Client *s3.Client
 	// Bucket must exist. The credentials need GetObject, PutObject,
 	// AbortMultipartUpload and ListBucket (without the last, S3 answers 403
@@ -39,6 +41,8 @@ type S3Store struct {
 
 	mu   sync.Mutex
 	rate float64 // the slowest upload measured, in bytes per second; 0 before the first
+
+	gets, puts history // of this process's requests
 }
 
 const (
@@ -110,16 +114,16 @@ func (v *storeView) fail(op, key string, err error) error {
 // put writes an object of any size, in parallel parts where that pays.
 func (v *storeView) put(ctx context.Context, key string, body io.ReaderAt, size int64) error {
 	start := time.Now()
-	r := io.NewSectionReader(body, 0, size)
 	var err error
 	if size < multipartOver {
-		_, err = v.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &v.store.Bucket, Key: v.key(key), Body: r, ContentLength: &size})
+		err = v.putOnce(ctx, &s3.PutObjectInput{Bucket: &v.store.Bucket, Key: v.key(key)}, size,
+			func() io.Reader { return io.NewSectionReader(body, 0, size) })
 	} else {
 		tm := transfermanager.New(v.client, func(o *transfermanager.Options) {
 			o.PartSizeBytes, o.MultipartUploadThreshold, o.Concurrency = partSize, multipartOver, partsAtOnce
 			o.FailTimeout = 2 * time.Second // to take back the parts when ctx has ended
 		})
-		_, err = tm.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: &v.store.Bucket, Key: v.key(key), Body: r})
+		_, err = tm.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: &v.store.Bucket, Key: v.key(key), Body: io.NewSectionReader(body, 0, size)})
 	}
 	if err == nil {
 		v.store.measured(size, time.Since(start))
@@ -144,7 +148,7 @@ var errShort = errors.New("the object is too short")
 
 // readRange opens an object from first to last byte, inclusive.
 func (v *storeView) readRange(ctx context.Context, key string, first, last int64) (io.ReadCloser, error) {
-	out, err := v.client.GetObject(ctx, &s3.GetObjectInput{
+	out, err := v.get(ctx, &s3.GetObjectInput{
 		Bucket: &v.store.Bucket, Key: v.key(key), Range: aws.String(fmt.Sprintf("bytes=%d-%d", first, last)),
 	})
 	if err != nil {
@@ -160,7 +164,7 @@ func (v *storeView) readRange(ctx context.Context, key string, first, last int64
 // record reads a producer's commit record, and its ETag; nil if there is none yet.
 func (v *storeView) record(ctx context.Context, job string, producer int) (*commitRecord, string, error) {
 	key := commitKey(job, producer)
-	out, err := v.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &v.store.Bucket, Key: v.key(key)})
+	out, err := v.get(ctx, &s3.GetObjectInput{Bucket: &v.store.Bucket, Key: v.key(key)})
 	if isNoKey(err) {
 		return nil, "", nil
 	}
@@ -186,15 +190,16 @@ func (v *storeView) putRecord(ctx context.Context, r *commitRecord, replace stri
 	}
 	key := commitKey(r.Job, r.Producer)
 	in := &s3.PutObjectInput{
-		Bucket: &v.store.Bucket, Key: v.key(key),
-		Body: bytes.NewReader(b), ContentType: aws.String("application/json"),
+		Bucket: &v.store.Bucket, Key: v.key(key), ContentType: aws.String("application/json"),
 	}
 	if replace == "" {
 		in.IfNoneMatch = aws.String("*")
 	} else {
 		in.IfMatch = &replace
 	}
-	_, err = v.client.PutObject(ctx, in)
+	// If both requests of a race take effect, the answer that counts may be that
+	// the record is there: the caller then finds that it is its own.
+	err = v.putOnce(ctx, in, int64(len(b)), func() io.Reader { return bytes.NewReader(b) })
 	switch {
 	case status(err) == http.StatusPreconditionFailed, replace != "" && status(err) == http.StatusNotFound:
 		return false, nil

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
@@ -16,8 +17,26 @@ import (
 // usage counts the requests of one client of S3, at the last step before the
 // transport, where repetitions by the SDK pass one by one.
 type usage struct {
-	mu sync.Mutex
-	u  S3Usage
+	mu   sync.Mutex
+	u    S3Usage
+	slow time.Time // of the last 503
+}
+
+// mayRace allows a second request, and counts it.
+func (u *usage) mayRace() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !mayRace(u.u.Get.Requests+u.u.Put.Requests, u.u.Raced, u.slow, time.Now()) {
+		return false
+	}
+	u.u.Raced++
+	return true
+}
+
+func (u *usage) raceWon() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.u.RacesWon++
 }
 
 func (u *usage) snapshot() S3Usage {
@@ -54,6 +73,7 @@ func (u *usage) handle(ctx context.Context, in middleware.DeserializeInput, next
 		if resp.StatusCode == http.StatusServiceUnavailable {
 			u.mu.Lock()
 			u.u.SlowDowns++
+			u.slow = time.Now()
 			u.mu.Unlock()
 		}
 		if op == "GetObject" && resp.StatusCode < 300 {

@@ -16,14 +16,14 @@ import (
 // damage changes the only object of a mapper's partitions, or its commit record.
 func (b *bench) damage(mapper int, suffix string, change func([]byte)) {
 	b.t.Helper()
-	prefix := fmt.Sprintf("%s/shuffle/%d/", b.cfg.Run, mapper)
+	dir := fmt.Sprintf("/%s/shuffle/%d/", b.cfg.Run, mapper) // below one of the spread prefixes
 	bucket := b.stage.Store.Bucket()
-	list, err := b.stage.S3.Client().ListObjectsV2(b.ctx, &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &prefix})
+	list, err := b.stage.S3.Client().ListObjectsV2(b.ctx, &s3.ListObjectsV2Input{Bucket: &bucket})
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	for _, o := range list.Contents {
-		if !strings.HasSuffix(*o.Key, suffix) {
+		if !strings.Contains("/"+*o.Key, dir) || !strings.HasSuffix(*o.Key, suffix) {
 			continue
 		}
 		text := []byte(b.object(*o.Key))
@@ -33,7 +33,7 @@ func (b *bench) damage(mapper int, suffix string, change func([]byte)) {
 		}
 		return
 	}
-	b.t.Fatalf("no object %s...%s", prefix, suffix)
+	b.t.Fatalf("no object %s...%s", dir, suffix)
 }
 
 func TestADamagedObjectRunsTheMapperAgain(t *testing.T) {
