@@ -97,6 +97,8 @@ func TestBadInputIsOneClearLine(t *testing.T) {
 		{name: "shuffle", args: []string{"--shuffle", "pigeon"}, says: "direct, s3, auto or compare", code: exitUsage},
 		{name: "network", args: []string{"--network", "moon"}, says: "auto, nat or loopback", code: exitUsage},
 		{name: "concurrency", args: []string{"--concurrency", "5"}, says: "nothing to compare", code: exitUsage},
+		{name: "sync", args: []string{"--sync", "soon"}, says: "write-through", code: exitUsage},
+		{name: "negative sync", args: []string{"--sync", "-1s"}, says: "duration", code: exitUsage},
 		{name: "model", args: []string{"--s3-model", "guessed"}, says: "published", code: exitUsage},
 		{name: "memory", args: []string{"--memory", "1"}, says: "128", code: exitUsage},
 		{name: "no bucket in the name", args: []string{"--input", "s3:///x"}, says: "names no bucket", code: exitUsage},

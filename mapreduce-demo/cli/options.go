@@ -29,6 +29,7 @@ type options struct {
 	region      string
 	prices      string
 	s3Model     string
+	sync        string
 }
 
 const (
@@ -50,6 +51,7 @@ func (o *options) define(f *pflag.FlagSet) {
 	f.IntVar(&o.memory, "memory", 1769, "memory of the function in `MB`; its price depends on it")
 	f.StringVar(&o.region, "region", "us-east-1", "`region` by whose prices the run is reckoned")
 	f.StringVar(&o.prices, "prices", "", "JSON `file` of prices, in the form of lambdaclient/price/prices.json; default: the published ones that it has")
+	f.StringVar(&o.sync, "sync", "2s", "when mappers write to S3 with --shuffle auto: `when` they have waited so long, write-through, never, or auto (when waiting has cost as much)")
 	f.StringVar(&o.s3Model, "s3-model", modelOff, "how the local S3 server behaves: off (as fast as it can), or published (latencies, 503 SlowDown and bandwidth as from a function)")
 }
 
@@ -68,6 +70,9 @@ func (o *options) check() error {
 	}
 	if !slices.Contains([]string{networkAuto, "nat", "loopback"}, o.network) {
 		return fmt.Errorf("--network is %q; it must be auto, nat or loopback", o.network)
+	}
+	if err := checkSync(o.sync); err != nil {
+		return err
 	}
 	if !slices.Contains([]string{modelOff, "published"}, o.s3Model) {
 		return fmt.Errorf("--s3-model is %q; it must be off or published", o.s3Model)

@@ -191,7 +191,7 @@ func (d *demo) runOne(ctx context.Context, mode exchange.Mode) error {
 	d.progress.begin(id, mode, d.mappers, d.reducers)
 	result, err := driver.Run(ctx, driver.Config{
 		Lambda: d.stage.LambdaClient(), Function: function, Store: d.stage.Store,
-		Job: wordcount.Name, Run: id, Rendezvous: url, Mode: mode, Policy: policy(mode),
+		Job: wordcount.Name, Run: id, Rendezvous: url, Mode: mode, Policy: policy(mode, d.sync, exchange.Costs{Rates: d.doc.Prices, MemoryMB: d.memory}),
 		Splits: d.splits, Reducers: d.reducers, Concurrency: d.concurrency,
 		OnEvent: d.progress.driver,
 	})
@@ -213,15 +213,6 @@ func (d *demo) runOne(ctx context.Context, mode exchange.Mode) error {
 	}
 	d.outputs = append(d.outputs, parts)
 	return nil
-}
-
-// policy says how long mappers keep partitions in memory only.
-func policy(mode exchange.Mode) exchange.Policy {
-	p := exchange.DefaultPolicy()
-	if mode == exchange.Direct {
-		p.TimeToSync, p.TimeToLive = exchange.Never, exchange.Never
-	}
-	return p
 }
 
 // deliver brings the output to its place and prints the report.
