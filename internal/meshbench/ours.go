@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/bradawl/bradawl/client"
+)
+
+const oursName = "bradawl"
+
+// ours is this repository's client: all peers are signed in, and join one collective.
+type ours struct {
+	setup
+	c *client.Client
+	g *client.Group
+}
+
+func (o *ours) prepare(ctx context.Context) (ready, error) {
+	addr, err := netip.ParseAddr(o.Addr)
+	if err != nil {
+		return ready{}, err
+	}
+	pc, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
+	if err != nil {
+		return ready{}, err
+	}
+	known := make(chan struct{})
+	var once sync.Once
+	o.c, err = client.SignIn(ctx, client.Config{
+		URL: o.URL, Group: "meshbench", Name: o.Name, Role: o.Role, PacketConn: pc,
+		OnEvent: func(e client.Event) {
+			if e.Kind == client.EventNAT {
+				once.Do(func() { close(known) })
+			}
+		},
+	})
+	if err != nil {
+		return ready{}, err
+	}
+	select {
+	case <-known:
+	case <-ctx.Done():
+		return ready{}, context.Cause(ctx)
+	}
+	return ready{}, nil
+}
+
+func (o *ours) open([]target) error { return nil }
+
+func (o *ours) run(ctx context.Context) (d done) {
+	var err error
+	if o.Shape == shapeMesh {
+		o.g, err = o.c.Mesh(ctx, "all", o.SizeA)
+	} else {
+		o.g, err = o.c.Bipartite(ctx, "all", client.Side{Role: roleA, Size: o.SizeA}, client.Side{Role: roleB, Size: o.SizeB})
+	}
+	for err == nil && d.Links+d.Failures < o.Links {
+		var l client.Link
+		if l, err = o.g.Next(ctx); err != nil {
+			break
+		}
+		if l.Err != nil {
+			d.Failures++
+			if d.Err == "" {
+				d.Err = l.Err.Error()
+			}
+			continue
+		}
+		d.Links++
+		d.Attempts += int(l.Conn.Info().Attempts)
+	}
+	if err != nil {
+		d.Failures = o.Links - d.Links
+		d.Err = err.Error()
+	}
+	return d
+}
+
+func (o *ours) close() {
+	if o.c != nil {
+		_ = o.c.Close()
+	}
+}
