@@ -50,6 +50,8 @@ type attempt struct {
 	rest    context.CancelFunc
 	wake    chan struct{} // holds one
 
+	pass *pass // of the sessions of a large order that dial; nil: free to
+
 	expecting []netip.AddrPort // guarded by sessions.mu
 
 	mu         sync.Mutex
@@ -97,6 +99,13 @@ func (c *Client) newAttempt(s *session, o order, now time.Time) *attempt {
 	} else if unused := c.prepared.take(at); unused != nil {
 		c.wg.Go(unused.close)
 	}
+	a.p.slack = time.Duration(o.beside) * handshakeCost
+	if o.beside >= burstAbove {
+		a.p.slack = max(a.p.slack, gateSlack)
+		if o.dialler {
+			a.pass = &pass{wake: a.poke}
+		}
+	}
 	// Without the post-quantum hybrid the ClientHello fits into one packet; one lost packet costs 200 ms here. P-256 is the
 	// quickest of what is left: both sides compute less before the handshake is through.
 	if a.dialler {
@@ -138,7 +147,11 @@ func (a *attempt) step(now time.Time) {
 		return
 	}
 	inits := a.p.inits(now)
-	to, dial := a.p.dial(now)
+	var to netip.AddrPort
+	dial := false
+	if a.pass == nil || a.p.dialable() && a.c.gate.enter(a.pass, now) {
+		to, dial = a.p.dial(now)
+	}
 	for _, i := range inits {
 		a.tids = append(a.tids, i.tid)
 	}
@@ -208,6 +221,13 @@ func (a *attempt) release() {
 	}
 }
 
+// leaveGate lets another attempt dial; rtt is the path's if there is a connection, else 0.
+func (a *attempt) leaveGate(rtt time.Duration) {
+	if a.pass != nil {
+		a.c.gate.leave(a.pass, time.Now(), rtt)
+	}
+}
+
 // poke makes run look at the state again.
 func (a *attempt) poke() {
 	select {
@@ -271,6 +291,7 @@ func (a *attempt) response(now time.Time, from netip.AddrPort, r protocol.Respon
 func (a *attempt) run() {
 	defer a.release()
 	defer a.cancel(nil)
+	defer a.leaveGate(0)
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	defer a.rest()

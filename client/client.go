@@ -38,6 +38,7 @@ type Client struct {
 	wg     sync.WaitGroup
 
 	sessions *sessions
+	gate     gate
 	accepted *queue[*Conn]
 	prepared prepared
 	further  socketBudget

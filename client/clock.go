@@ -71,6 +71,7 @@ func (ctl *control) keepTime() {
 	done := ctl.qc.Context().Done()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var heard uint64 // bytes, by the last answered ping
 	for n := 1; ; n++ {
 		select {
 		case <-done:
@@ -78,6 +79,14 @@ func (ctl *control) keepTime() {
 		case <-timer.C:
 		}
 		_, missed, err := ctl.ping(nil)
+		got := ctl.qc.ConnectionStats().BytesReceived
+		switch {
+		case missed <= 1:
+			heard = got
+		case missed > clockMisses && got != heard: // a busy machine, not a server that is gone
+			ctl.pings.forgive()
+			heard, missed = got, 1
+		}
 		switch {
 		case err != nil || missed > clockMisses:
 			ctl.close()
@@ -93,6 +102,13 @@ func (ctl *control) keepTime() {
 			timer.Reset(clockInterval)
 		}
 	}
+}
+
+// forgive lets the count of missed pings begin anew.
+func (p *pings) forgive() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.missed = 1
 }
 
 // readDatagrams takes in the clock replies.

@@ -39,12 +39,19 @@ func (a *attempt) dial(to netip.AddrPort) {
 	a.poke()
 }
 
+// proofLimit is how long a proof may take; many at once take longer.
+func (a *attempt) proofLimit() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return proofLimit + a.p.slack
+}
+
 // serve is the listener's part in a handshake, and takes the connection on
 // whose proof stream the dialler's padding arrives.
 func (a *attempt) serve(qc *quic.Conn) {
 	began := time.Now()
 	pr := newProof(qc, a.key, false)
-	err := pr.exchange(a.ctx, func() bool { return a.connected(qc, began, pr) != nil })
+	err := pr.exchange(a.ctx, a.proofLimit(), func() bool { return a.connected(qc, began, pr) != nil })
 	a.proven(qc, pr, err)
 }
 
@@ -75,7 +82,7 @@ func (a *attempt) connected(qc *quic.Conn, began time.Time, pr *proof) *Conn {
 	}
 	if a.dialler {
 		a.c.wg.Go(func() {
-			err := pr.exchange(a.ctx, func() bool { return true })
+			err := pr.exchange(a.ctx, a.proofLimit(), func() bool { return true })
 			if err == nil && group {
 				defer a.s.deliver(conn)
 			}
@@ -88,6 +95,7 @@ func (a *attempt) connected(qc *quic.Conn, began time.Time, pr *proof) *Conn {
 
 // proven ends the proof of a connection.
 func (a *attempt) proven(qc *quic.Conn, pr *proof, err error) {
+	a.leaveGate(max(1, qc.ConnectionStats().MinRTT))
 	a.mu.Lock()
 	conn := a.conn
 	mine := conn != nil && conn.qc == qc
@@ -119,8 +127,9 @@ func (a *attempt) proofError(qc *quic.Conn, err error) *Error {
 		err = context.Cause(qc.Context())
 	}
 	e := &Error{Op: "prove the path to", Peer: a.s.peer.Name, Reason: protocol.ReasonProofFailed, Err: err}
-	switch r := quicReason(err); r {
-	case protocol.ReasonIdentityMismatch, protocol.ReasonCanceled:
+	switch r := quicReason(err); {
+	case isRemoteCode(err, CodeSuperseded): // the other side was ahead; the next attempt may well succeed
+	case r == protocol.ReasonIdentityMismatch, r == protocol.ReasonCanceled:
 		e.Reason = r
 	}
 	return e

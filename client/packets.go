@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"time"
 
@@ -10,8 +11,13 @@ import (
 	"github.com/bradawl/bradawl/protocol"
 )
 
-// readPackets takes everything off the socket that is not QUIC. quic-go queues
-// only 32 such packets, so nothing here waits.
+// diverter is a socket that hands over what is not QUIC's before quic-go sees it.
+type diverter interface {
+	divert(f func(b []byte, from net.Addr))
+}
+
+// readPackets takes everything off the transport that is not QUIC, where the socket cannot divert it. quic-go
+// queues only 32 such packets and drops more, so nothing here waits.
 func (c *Client) readPackets(ctx context.Context, t *quic.Transport) {
 	buf := make([]byte, protocol.MaxSTUN+1)
 	for {

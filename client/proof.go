@@ -20,9 +20,9 @@ import (
 
 // The proof stream is the first unidirectional stream of each side:
 //
-//	0            4                       4100     4101
+//	0            4                       1404     1405
 //	+------------+-----------------------+--------+
-//	| "BRPF"     | padding (4096)        | 0x01   | FIN
+//	| "BRPF"     | padding (1400)        | 0x01   | FIN
 //	+------------+-----------------------+--------+
 //
 // The padding fills packets of full size in both directions. It is a keystream,
@@ -33,7 +33,7 @@ import (
 // know that both directions work.
 const (
 	proofMagic   = "BRPF"
-	proofPadding = 4096
+	proofPadding = 1400 // more than the 1,249 bytes that fit into a packet before the path's MTU is known
 	proofDone    = 0x01
 	proofLimit   = 3 * time.Second
 )
@@ -96,8 +96,8 @@ func (p *proof) end(err *Error) {
 
 // exchange runs both directions. checked is called when the other side's
 // padding was right; the exchange goes on if it returns true.
-func (p *proof) exchange(ctx context.Context, checked func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, proofLimit)
+func (p *proof) exchange(ctx context.Context, limit time.Duration, checked func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if p.out == nil && p.openErr == nil {
 		p.open()

@@ -77,6 +77,8 @@ type punch struct {
 	seen     map[[12]byte]netip.AddrPort
 	dials    int
 	quiet    bool // a handshake is complete: no more INITs
+	// slack is added to how late a handshake may be before the first flight counts as lost, where many are made at once.
+	slack time.Duration
 
 	initsOut, initsIn uint32
 	firstOut, firstIn time.Time
@@ -127,7 +129,7 @@ func (p *punch) inits(now time.Time) (out []outInit) {
 			continue
 		}
 		out = append(out, p.send(c, now))
-		c.due = now.Add(gap(c.sent))
+		c.due = now.Add(p.gap(c.sent))
 		if c.answered || c.kind == pb.Candidate_PEER_REFLEXIVE && c.sent >= maxReflexiveInits {
 			c.due = time.Time{}
 		}
@@ -146,6 +148,11 @@ func (p *punch) send(c *path, now time.Time) outInit {
 		p.firstOut = now
 	}
 	return o
+}
+
+// gap is gap, for a busy peer: many INITs at once take their time to be answered.
+func (p *punch) gap(n int) time.Duration {
+	return max(gap(n), min(p.slack, initMaxGap))
 }
 
 // gap returns the time between the n-th INIT, counted from 1, and the next.
@@ -181,10 +188,10 @@ func (p *punch) heardInit(now time.Time, from netip.AddrPort, tid [12]byte) (ans
 		c.heard = true
 		p.opened(c, now)
 		// The other side's NAT is open now, whatever became of the INITs before. A dialler wants to know at once
-		// whether its first flight has met it so.
-		if !p.quiet && !c.answered && !now.Before(p.fire) && !c.due.IsZero() && (p.dialler || c.sent == 0) {
+		// whether its first flight has met it so. (With many at once it has not dialled yet, and the answer opens its path.)
+		if !p.quiet && !c.answered && !now.Before(p.fire) && !c.due.IsZero() && (p.dialler && p.slack < initMaxGap || c.sent == 0) {
 			also = append(also, p.send(c, now))
-			c.due = now.Add(gap(c.sent))
+			c.due = now.Add(p.gap(c.sent))
 		}
 	}
 	return true, also
@@ -231,7 +238,7 @@ func (p *punch) opened(c *path, now time.Time) {
 	case c.redialAt.IsZero():
 		// One way takes no longer than the time since the dial. So after as much time again the handshake's
 		// answer must be here, unless the first flight met a closed NAT.
-		c.redialAt = c.lastDial.Add(2*now.Sub(c.lastDial) + redialSlack)
+		c.redialAt = c.lastDial.Add(2*now.Sub(c.lastDial) + redialSlack + p.slack)
 	}
 }
 
@@ -239,12 +246,22 @@ func (p *punch) opened(c *path, now time.Time) {
 // dial under way has met an open NAT.
 func (p *punch) judgeDial(c *path, sentAt, now time.Time) {
 	if sentAt.After(c.lastDial) {
-		c.redialAt, c.missed = now, true // the INIT sent beside the dial was lost, a later one was not
+		c.redialAt, c.missed = now.Add(p.slack), true // the INIT sent beside the dial was lost, a later one was not
 		return
 	}
 	// The INIT beside the first flight passed, so the flight most likely did; a
 	// handshake takes some computing more.
-	c.redialAt = c.lastDial.Add(3*c.rtt + 25*time.Millisecond)
+	c.redialAt = c.lastDial.Add(3*c.rtt + 25*time.Millisecond + p.slack)
+}
+
+// dialable tells whether some path is known open.
+func (p *punch) dialable() bool {
+	for _, c := range p.paths {
+		if c.dialable() && !c.excluded {
+			return true
+		}
+	}
+	return false
 }
 
 // dial returns the address to dial now, if any. The caller dials it.
@@ -283,7 +300,7 @@ func (p *punch) dial(now time.Time) (netip.AddrPort, bool) {
 		if best.answered {
 			wait = max(wait, 3*best.rtt+25*time.Millisecond)
 		}
-		best.redialAt = now.Add(wait << (best.dials - 1))
+		best.redialAt = now.Add((wait + p.slack) << (best.dials - 1))
 	}
 	return best.addr, true
 }

@@ -30,10 +30,17 @@ type coalesced struct {
 	next  int // the run to go on with
 	read  int // runs filled by the last system call
 
+	// other, if set, takes what is not QUIC's, on the reader's goroutine.
+	other func(b []byte, from net.Addr)
+
 	rest []byte // of that run, not yet given out
 	size int    // of its packets
 	oob  []byte // its control messages, without UDP_GRO's
 }
+
+// divert has f take the packets that are not QUIC's, before quic-go's queue for them, which holds 32 and drops the rest.
+// Call it before the first read. f must not keep b.
+func (c *coalesced) divert(f func(b []byte, from net.Addr)) { c.other = f }
 
 // receiveCoalesced turns the joining on where the kernel can. Sockets that are not
 // plain UDP sockets stay as they are.
@@ -78,6 +85,10 @@ func (c *coalesced) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 		m, run := &ms[n], &c.runs[c.next-1]
 		part := c.rest[:min(c.size, len(c.rest))]
 		c.rest = c.rest[len(part):]
+		if c.other != nil && part[0]&0xc0 == 0 { // RFC 9443, and what quic-go itself goes by
+			c.other(part, run.Addr)
+			continue
+		}
 		m.N = copy(m.Buffers[0], part)
 		m.NN = copy(m.OOB, c.oob)
 		m.Addr, m.Flags = run.Addr, run.Flags

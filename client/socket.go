@@ -134,14 +134,18 @@ func peerQUICConfig(cfg settings) *quic.Config {
 
 // transportOn starts a transport on a socket, and its one listener for peers.
 func (c *Client) transportOn(pc net.PacketConn) (*quic.Transport, *quic.EarlyListener, error) {
+	conn := receiveCoalesced(pc)
 	t := &quic.Transport{
-		Conn:                             receiveCoalesced(pc),
+		Conn:                             conn,
 		ConnectionIDLength:               8,
 		DisableVersionNegotiationPackets: true, // strangers get nothing to reflect
 		ConnContext:                      c.admit,
 	}
 	config := c.peerQUIC.Clone()
 	config.GetConfigForClient = func(info *quic.ClientInfo) (*quic.Config, error) { return c.peerConfigFor(info.RemoteAddr), nil }
+	if d, ok := conn.(diverter); ok {
+		d.divert(func(b []byte, from net.Addr) { c.packet(time.Now(), b, addrPort(from), t) })
+	}
 	l, err := t.ListenEarly(&tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		NextProtos:         []string{protocol.ALPNPeer},

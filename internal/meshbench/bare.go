@@ -55,7 +55,7 @@ func (b *bare) prepare(context.Context) (ready, error) {
 		}
 		return nil
 	})
-	conf.CurvePreferences = []tls.CurveID{tls.X25519}
+	conf.CurvePreferences = []tls.CurveID{tls.CurveP256}
 	if b.listener, err = b.transport.Listen(conf, b.config()); err != nil {
 		return ready{}, err
 	}
@@ -152,7 +152,7 @@ func (b *bare) dial(ctx context.Context, t target) (*quic.Conn, error) {
 		return nil, err
 	}
 	conf := identity.DialConfig(b.id, "", bareALPN, f)
-	conf.CurvePreferences = []tls.CurveID{tls.X25519}
+	conf.CurvePreferences = []tls.CurveID{tls.CurveP256}
 	return b.transport.Dial(ctx, net.UDPAddrFromAddrPort(to), conf, b.config())
 }
 

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/bradawl/bradawl/client"
 )
@@ -16,6 +18,8 @@ type ours struct {
 	setup
 	c *client.Client
 	g *client.Group
+
+	away atomic.Pointer[client.Event] // the control connection was lost
 }
 
 func (o *ours) prepare(ctx context.Context) (ready, error) {
@@ -32,8 +36,11 @@ func (o *ours) prepare(ctx context.Context) (ready, error) {
 	o.c, err = client.SignIn(ctx, client.Config{
 		URL: o.URL, Group: "meshbench", Name: o.Name, Role: o.Role, PacketConn: pc,
 		OnEvent: func(e client.Event) {
-			if e.Kind == client.EventNAT {
+			switch e.Kind {
+			case client.EventNAT:
 				once.Do(func() { close(known) })
+			case client.EventControlLost:
+				o.away.Store(&e)
 			}
 		},
 	})
@@ -75,6 +82,9 @@ func (o *ours) run(ctx context.Context) (d done) {
 	if err != nil {
 		d.Failures = o.Links - d.Links
 		d.Err = err.Error()
+	}
+	if e := o.away.Load(); e != nil {
+		d.Err = fmt.Sprintf("%s lost the rendezvous: %v; %s", o.Name, e.Err, d.Err)
 	}
 	return d
 }

@@ -14,6 +14,8 @@ type outcome struct {
 	// Took is the time from the word to go until the last peer had all its links, CPU what all processes and the rendezvous used.
 	Took time.Duration `json:"took_ns"`
 	CPU  time.Duration `json:"cpu_ns"`
+	// Server is the rendezvous' part of CPU.
+	Server time.Duration `json:"server_cpu_ns"`
 	// Ends counts links at both ends, Failures ends without one; Err is the first failure's.
 	Ends     int    `json:"ends"`
 	Failures int    `json:"failures"`
@@ -25,8 +27,8 @@ type outcome struct {
 
 // String is one line.
 func (o outcome) String() string {
-	s := fmt.Sprintf("%s: %v, %d ends, %d failures, CPU %v, %d packets dropped at sockets, %d attempts",
-		o.Name, o.Took.Round(time.Millisecond), o.Ends, o.Failures, o.CPU.Round(10*time.Millisecond), o.Drops, o.Attempts)
+	s := fmt.Sprintf("%s: %v, %d ends, %d failures, CPU %v (%v of it here), %d packets dropped at sockets, %d attempts",
+		o.Name, o.Took.Round(time.Millisecond), o.Ends, o.Failures, o.CPU.Round(10*time.Millisecond), o.Server.Round(10*time.Millisecond), o.Drops, o.Attempts)
 	if o.Err != "" {
 		s += ": " + o.Err
 	}

@@ -194,7 +194,8 @@ func clock(peers []*process, c rival) (got outcome, err error) {
 	if err := g.Wait(); err != nil {
 		return got, err
 	}
-	got.CPU = cpuTime() - cpu
+	got.Server = cpuTime() - cpu
+	got.CPU = got.Server
 	for _, p := range peers {
 		got.CPU += p.done.CPU
 		got.Ends += p.done.Links

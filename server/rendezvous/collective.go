@@ -214,7 +214,7 @@ func (g *group) openPairs(c *collective, pairs [][2]*membership, now time.Time) 
 			continue
 		}
 		// Sessions of one peer differ in the sum, so no two of its own share a slot.
-		at := &pace{base: base, slot: (index[p[0]] + index[p[1]]) % len(index), most: most}
+		at := &pace{base: base, slot: (index[p[0]] + index[p[1]]) % len(index), most: most, pairs: len(pairs)}
 		g.open(a, b, p[0].id, p[1].id, c, wish{}, at, now)
 	}
 }

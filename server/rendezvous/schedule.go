@@ -29,6 +29,8 @@ const (
 	orderCost = 5 * time.Microsecond
 	// handshakeCost is what a small machine needs for one of the handshakes that it does at the same time.
 	handshakeCost = 5 * time.Millisecond
+	// maxBurst bounds what the size of a burst adds to its attempts. Peers that share a machine also share the time for the burst.
+	maxBurst = 40 * time.Second
 )
 
 // pace spreads a burst of sessions.
@@ -39,6 +41,8 @@ type pace struct {
 	slot int
 	// most is how many sessions the burst gives to one peer.
 	most int
+	// pairs is how many sessions it has in all.
+	pairs int
 }
 
 // oneWay estimates the way between the server and a peer.
@@ -72,6 +76,9 @@ func (g *group) schedule(s *session, p *pace, now time.Time) time.Time {
 	a, b := oneWay(s.sides[0].m), oneWay(s.sides[1].m)
 	burst := time.Duration(s.burst) * handshakeCost
 	t := timing{giveUp: g.attemptTimeout + 4*(a+b) + burst, quiet: quietTime + 4*(a+b) + burst}
+	// Peers on one machine share its time, so the last handshake of a burst may come when all the others are through. INITs cost less.
+	all := min(time.Duration(s.pairs)*handshakeCost, maxBurst)
+	t.giveUp, t.quiet = t.giveUp+all, t.quiet+all/8
 	arrival := now.Add(max(a, b))
 	common := now.Add(max(latest(s.sides[0].m), latest(s.sides[1].m)) + fireMargin)
 	switch {

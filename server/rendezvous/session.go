@@ -20,6 +20,7 @@ type session struct {
 	collective *collective
 	exact      bool
 	replaces   protocol.SessionID // the session whose link is lost; zero: none
+	pairs      int                // how many sessions were made with this one
 	burst      int                // how many sessions a peer may have to make at once with this one
 
 	attempt   int
@@ -86,10 +87,10 @@ func (g *group) open(a, b *member, requestA, requestB uint64, c *collective, ask
 		began: now, collective: c, exact: ask.exact, replaces: ask.replaces,
 	}
 	if p != nil {
-		s.burst = p.most
+		s.burst, s.pairs = p.most, p.pairs
 	}
 	s.end = deadline{index: -1, fire: func(now time.Time) { g.attemptExpired(s, now) }}
-	if ha, hb := hardness(a.mapping), hardness(b.mapping); hb > ha || hb == ha && c != nil && b.name < a.name {
+	if ha, hb := hardness(a.mapping), hardness(b.mapping); hb > ha || hb == ha && c != nil && s.id[0]&1 == 1 { // each dials about as often as it is dialled
 		s.dialler = 1
 	}
 	g.sessions[s] = struct{}{}
