@@ -179,6 +179,15 @@ func (a *attempt) expectAnswers(inits []outInit) {
 	for _, i := range inits {
 		a.c.sessions.sent(i.tid, a)
 	}
+	a.mu.Lock()
+	over := a.over
+	a.mu.Unlock()
+	if !over {
+		return
+	}
+	for _, i := range inits { // the attempt has ended since they were made, and its end has forgotten nothing that came later
+		a.c.sessions.forget(i.tid)
+	}
 }
 
 func (a *attempt) writeInits(inits []outInit) {

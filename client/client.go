@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -39,6 +40,7 @@ type Client struct {
 
 	sessions *sessions
 	gate     gate
+	inits    atomic.Uint64 // INITs that the socket has read, whoever they were for
 	accepted *queue[*Conn]
 	prepared prepared
 	further  socketBudget

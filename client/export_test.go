@@ -28,6 +28,9 @@ func Held(c *Client) [4]int {
 	return [4]int{len(c.sessions.byID), len(c.sessions.transactions), len(c.sessions.expected), conns}
 }
 
+// InitsRead counts the INITs that c has taken off its socket.
+func InitsRead(c *Client) uint64 { return c.inits.Load() }
+
 // DefaultQUIC is the configuration of links between peers of a client without settings of its own.
 func DefaultQUIC() *quic.Config {
 	return peerQUICConfig(settings{Config: Config{KeepAlive: defaultKeepAlive, MaxStreamWindow: defaultMaxStreamWindow,

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -127,6 +128,49 @@ func TestGroupReportsLinksThatCannotBeMade(t *testing.T) {
 		if client.ReasonOf(l.Err) != protocol.ReasonMappingVaries || l.Peer.Name == "" {
 			t.Errorf("got %+v, want mapping_varies", l)
 		}
+		r := g.Report()
+		if r.Failed != 1 || len(r.Pairs) != 1 || r.Pairs[0].Peer.Name != l.Peer.Name || r.Pairs[0].State != client.LinkFailed ||
+			client.ReasonOf(r.Pairs[0].Err) != protocol.ReasonMappingVaries || !strings.Contains(r.String(), "mapping_varies") {
+			t.Errorf("report %+v", r)
+		}
+	}
+	if n := groups[0].Retry(); n != 1 {
+		t.Errorf("%d pairs are tried again, want 1", n)
+	}
+	for _, g := range groups { // nothing has changed, so both hear it again
+		if l, err := g.Next(ctx); err != nil || client.ReasonOf(l.Err) != protocol.ReasonMappingVaries {
+			t.Errorf("after a retry: %+v, %v", l, err)
+		}
+	}
+	must(t, groups[1].Close())
+}
+
+func TestReportFollowsALink(t *testing.T) {
+	w := newWorld(t)
+	ctx := within(t, 20*time.Second)
+	var groups []*client.Group
+	for _, name := range []string{"a", "b"} {
+		g, err := w.client(w.behind(name, natlab.PortRestricted()), name).Mesh(ctx, "all", 2)
+		must(t, err)
+		groups = append(groups, g)
+	}
+	a, b := collect(t, groups[0], 1)["b"], collect(t, groups[1], 1)["a"]
+	r := groups[0].Report()
+	if want := (client.PairReport{Peer: a.Peer(), State: client.LinkUp, Session: a.Info().SessionID, Attempts: 1}); len(r.Pairs) != 1 || r.Pairs[0] != want || r.Up != 1 {
+		t.Errorf("report %+v, want %+v", r, want)
+	}
+	must(t, b.Close())
+	<-a.Context().Done()
+	within := time.After(5 * time.Second)
+	for groups[0].Report().Closed != 1 {
+		select {
+		case <-within:
+			t.Fatalf("report %+v of a closed link", groups[0].Report())
+		case <-time.After(time.Millisecond):
+		}
+	}
+	if n := groups[0].Retry(); n != 0 {
+		t.Errorf("%d closed links are tried again", n)
 	}
 }
 

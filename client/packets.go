@@ -45,6 +45,7 @@ func (c *Client) packet(now time.Time, b []byte, from netip.AddrPort, t *quic.Tr
 	if err != nil || !r.IsInit() {
 		return
 	}
+	c.inits.Add(1)
 	if a := c.sessions.attempt(r.Session); a != nil {
 		a.heard(now, from, r, t)
 	}
