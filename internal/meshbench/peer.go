@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -81,9 +82,10 @@ func servePeer(l lines) error {
 	}
 	ctx, cancel = context.WithTimeout(context.Background(), s.Timeout)
 	defer cancel()
-	began, cpu := time.Now(), cpuTime()
+	began, cpu, packets := time.Now(), cpuTime(), packetsSent()
 	d := c.run(ctx)
 	d.Took, d.CPU, d.Drops = time.Since(began), cpuTime()-cpu, socketDrops()
+	d.Packets = packetsSent() - packets
 	stop()
 	if err := l.enc.Encode(d); err != nil {
 		return err
@@ -115,6 +117,29 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// packetsSent counts the UDP datagrams that have left this network namespace.
+func packetsSent() int {
+	text, err := os.ReadFile("/proc/self/net/snmp")
+	if err != nil {
+		return 0
+	}
+	var names []string
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) == 0 || fields[0] != "Udp:":
+		case names == nil:
+			names = fields
+		default:
+			if i := slices.Index(names, "OutDatagrams"); i > 0 && i < len(fields) {
+				n, _ := strconv.Atoi(fields[i])
+				return n
+			}
+		}
+	}
+	return 0
 }
 
 // socketDrops sums the packets for which the UDP sockets of this network namespace had no room.

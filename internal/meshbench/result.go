@@ -23,12 +23,14 @@ type outcome struct {
 	// Drops are packets for which a socket had no room; Attempts is the sum over all ends.
 	Drops    int `json:"drops"`
 	Attempts int `json:"attempts"`
+	// Packets is how many UDP packets the peers have sent.
+	Packets int `json:"packets"`
 }
 
 // String is one line.
 func (o outcome) String() string {
-	s := fmt.Sprintf("%s: %v, %d ends, %d failures, CPU %v (%v of it here), %d packets dropped at sockets, %d attempts",
-		o.Name, o.Took.Round(time.Millisecond), o.Ends, o.Failures, o.CPU.Round(10*time.Millisecond), o.Server.Round(10*time.Millisecond), o.Drops, o.Attempts)
+	s := fmt.Sprintf("%s: %v, %d ends, %d failures, CPU %v (%v of it here), %d packets sent, %d dropped at sockets, %d attempts",
+		o.Name, o.Took.Round(time.Millisecond), o.Ends, o.Failures, o.CPU.Round(10*time.Millisecond), o.Server.Round(10*time.Millisecond), o.Packets, o.Drops, o.Attempts)
 	if o.Err != "" {
 		s += ": " + o.Err
 	}

@@ -201,6 +201,7 @@ func clock(peers []*process, c rival) (got outcome, err error) {
 		got.Ends += p.done.Links
 		got.Failures += p.done.Failures
 		got.Drops += p.done.Drops
+		got.Packets += p.done.Packets
 		got.Attempts += p.done.Attempts
 		if got.Err == "" {
 			got.Err = p.done.Err

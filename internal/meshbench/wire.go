@@ -49,7 +49,8 @@ type done struct {
 	Err      string        `json:"err,omitempty"` // of the first failure
 	Took     time.Duration `json:"took"`
 	CPU      time.Duration `json:"cpu"`
-	Drops    int           `json:"drops"` // packets that the kernel dropped at full sockets
+	Drops    int           `json:"drops"`   // packets that the kernel dropped at full sockets
+	Packets  int           `json:"packets"` // sent
 	Attempts int           `json:"attempts"`
 }
 
