@@ -67,6 +67,7 @@ func (a *attempt) connected(qc *quic.Conn, began time.Time, pr *proof) *Conn {
 	}
 	if pr == nil {
 		pr = newProof(qc, a.key, true)
+		pr.patient = a.p.busy()
 		pr.open() // before anybody else can open a stream
 	}
 	a.rest()

@@ -68,6 +68,9 @@ type proof struct {
 	qc      *quic.Conn
 	key     protocol.SessionKey
 	dialler bool
+	// patient writes nothing before the other side's padding was checked, and then all at once: fewer packets, maybe later ones.
+	// Only one side may be so.
+	patient bool
 
 	out     *quic.SendStream
 	openErr error
@@ -109,15 +112,22 @@ func (p *proof) exchange(ctx context.Context, limit time.Duration, checked func(
 	_ = p.out.SetWriteDeadline(deadline)
 	defer func() { _ = p.out.SetWriteDeadline(time.Time{}) }()
 
+	b, err := proofBytes(p.key, p.dialler)
+	if err != nil {
+		return err
+	}
 	wrote := make(chan error, 1)
-	go func() {
-		b, err := proofBytes(p.key, p.dialler)
-		if err == nil {
-			_, err = p.out.Write(b)
-		}
-		wrote <- err
-	}()
-	err := p.read(ctx, func() error {
+	rest := append(b, proofDone)
+	if p.patient {
+		wrote <- nil
+	} else {
+		rest = rest[len(b):]
+		go func() {
+			_, err := p.out.Write(b)
+			wrote <- err
+		}()
+	}
+	err = p.read(ctx, func() error {
 		if err := <-wrote; err != nil {
 			wrote <- err
 			return err
@@ -127,7 +137,7 @@ func (p *proof) exchange(ctx context.Context, limit time.Duration, checked func(
 			return errProofRefused
 		}
 		p.checked = true
-		if _, err := p.out.Write([]byte{proofDone}); err != nil {
+		if _, err := p.out.Write(rest); err != nil {
 			return err
 		}
 		return p.out.Close()

@@ -15,6 +15,7 @@ import (
 const (
 	initFirstGap = 5 * time.Millisecond
 	initMaxGap   = 160 * time.Millisecond
+	initBusyGap  = 500 * time.Millisecond
 	// maxReflexiveInits bounds the INITs to a peer-reflexive address that has
 	// not answered: whoever replays a captured INIT from a forged address turns
 	// no more than this on its owner.
@@ -150,9 +151,15 @@ func (p *punch) send(c *path, now time.Time) outInit {
 	return o
 }
 
+// busy tells whether the attempt is one of many at once: packets then take their time, and each one less is time for the others.
+func (p *punch) busy() bool { return p.slack >= gateSlack }
+
 // gap is gap, for a busy peer: many INITs at once take their time to be answered.
 func (p *punch) gap(n int) time.Duration {
-	return max(gap(n), min(p.slack, initMaxGap))
+	if p.busy() {
+		return initBusyGap
+	}
+	return gap(n)
 }
 
 // gap returns the time between the n-th INIT, counted from 1, and the next.
@@ -189,9 +196,12 @@ func (p *punch) heardInit(now time.Time, from netip.AddrPort, tid [12]byte) (ans
 		p.opened(c, now)
 		// The other side's NAT is open now, whatever became of the INITs before. A dialler wants to know at once
 		// whether its first flight has met it so. (With many at once it has not dialled yet, and the answer opens its path.)
-		if !p.quiet && !c.answered && !now.Before(p.fire) && !c.due.IsZero() && (p.dialler && p.slack < initMaxGap || c.sent == 0) {
+		if !p.quiet && !c.answered && !now.Before(p.fire) && !c.due.IsZero() && (p.dialler && !p.busy() || c.sent == 0) {
 			also = append(also, p.send(c, now))
 			c.due = now.Add(p.gap(c.sent))
+		}
+		if p.busy() && c.sent > 0 && c.kind != pb.Candidate_PEER_REFLEXIVE {
+			c.due = time.Time{} // both NATs are open; if the answer is lost, the other side asks again
 		}
 	}
 	return true, also
