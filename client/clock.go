@@ -22,6 +22,8 @@ const (
 	clockRetry = 500 * time.Millisecond
 	// clockMisses is how many pings in a row may stay unanswered before the connection counts as lost.
 	clockMisses = 6
+	// clockLate is how late a ping may go out on a machine that has time for its peers.
+	clockLate = 100 * time.Millisecond
 )
 
 // pings are the clock requests of one control connection.
@@ -72,34 +74,40 @@ func (ctl *control) keepTime() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var heard uint64 // bytes, by the last answered ping
+	due := time.Now()
+	next := func(d time.Duration) {
+		due = time.Now().Add(d)
+		timer.Reset(d)
+	}
 	for n := 1; ; n++ {
 		select {
 		case <-done:
 			return
 		case <-timer.C:
 		}
+		late := time.Since(due)
 		_, missed, err := ctl.ping(nil)
 		got := ctl.qc.ConnectionStats().BytesReceived
 		switch {
 		case missed <= 1:
 			heard = got
-		case missed > clockMisses && got != heard: // a busy machine, not a server that is gone
+		case missed > clockMisses && (got != heard || late > clockLate || ctl.c.gate.crowded()): // a busy machine, not a server that is gone
 			ctl.pings.forgive()
 			heard, missed = got, 1
 		}
 		switch {
 		case err != nil || missed > clockMisses:
-			ctl.close()
+			_ = ctl.qc.CloseWithError(0, "pings are not answered")
 			return
 		case n < clockBurst:
-			timer.Reset(clockBurstGap)
+			next(clockBurstGap)
 		case n == clockBurst || n < clockBurst+clockMore && missed <= 2 && ctl.pings.vary():
 			// A round trip apart at least: most of the replies are here by then.
-			timer.Reset(max(clockMoreGap, 3*ctl.qc.ConnectionStats().SmoothedRTT/2))
+			next(max(clockMoreGap, 3*ctl.qc.ConnectionStats().SmoothedRTT/2))
 		case missed > 1:
-			timer.Reset(clockRetry)
+			next(clockRetry)
 		default:
-			timer.Reset(clockInterval)
+			next(clockInterval)
 		}
 	}
 }

@@ -169,7 +169,7 @@ func (ctl *control) send(m *pb.ClientMessage) {
 	defer ctl.wmu.Unlock()
 	_ = ctl.stream.SetWriteDeadline(time.Now().Add(controlWrite))
 	if err := protocol.WriteMessage(ctl.stream, m); err != nil {
-		_ = ctl.qc.CloseWithError(0, "")
+		_ = ctl.qc.CloseWithError(0, "messages are not taken")
 	}
 }
 

@@ -12,15 +12,15 @@ import (
 const (
 	// burstAbove is how many sessions of one order dial freely.
 	burstAbove = 8
-	gateFirst  = 8
-	gateLeast  = 2
+	gateFirst  = 4
+	gateLeast  = 1
 	gateMost   = 256
 	// gateQuick and gateSlow are how long a handshake may take beside two round trips to count as quick, and at least to count as slow.
 	gateQuick = 20 * time.Millisecond
 	gateSlow  = 80 * time.Millisecond
 	// gateSlack is how late a handshake behind the gate may be before another one is tried: its path was open before it began, so only
 	// loss can have stopped it, which QUIC sees to itself, and more handshakes are the last thing that a busy machine needs.
-	gateSlack = 2 * time.Second
+	gateSlack = 5 * time.Second
 	// handshakeCost is what a small machine needs for one of the handshakes that it makes at the same time.
 	handshakeCost = 5 * time.Millisecond
 )
@@ -60,6 +60,13 @@ func (g *gate) enter(p *pass, now time.Time) bool {
 		g.admit(now)
 	}
 	return p.state == passGood
+}
+
+// crowded tells whether handshakes wait: the machine is busy.
+func (g *gate) crowded() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.waiting) > 0
 }
 
 // admit lets in as many as there is room for. The lock is held.

@@ -17,7 +17,8 @@ import (
 )
 
 // handshakeLimit ends QUIC handshakes with peers that get nowhere.
-const handshakeLimit = 3 * time.Second
+// It is for busy machines; an attempt ends earlier.
+const handshakeLimit = 10 * time.Second
 
 var (
 	errStranger = errors.New("no session expects a connection from this address")
