@@ -7,9 +7,9 @@
 //
 //	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -tags lambda.norpc -o bootstrap ./examples/greet && zip greet.zip bootstrap
 //	aws lambda create-function --function-name greet --runtime provided.al2023 --architectures arm64 --handler bootstrap --timeout 30 --zip-file fileb://greet.zip --role ROLE
-//	aws ssm get-parameter --name /bradawl/url --with-decryption --query '{url: Parameter.Value, name: `bob`}' --output json | aws lambda invoke --function-name greet --payload file:///dev/stdin --cli-binary-format raw-in-base64-out bob.json
+//	aws ssm get-parameter --name /bradawl/url --with-decryption --query "{url: Parameter.Value, name: 'bob'}" --output json | aws lambda invoke --function-name greet --payload file:///dev/stdin --cli-binary-format raw-in-base64-out bob.json
 //
-// The last line twice at the same time: as it stands, and with name: `alice`, peer: `bob` for the query's end.
+// The last line twice at the same time: as it stands, and with name: 'alice', peer: 'bob' at the query's end.
 package main
 
 import (
