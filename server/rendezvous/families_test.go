@@ -286,3 +286,47 @@ func TestHostCandidatesStayInOneNetworkOfEachFamily(t *testing.T) {
 		}
 	})
 }
+
+// Strategies are for the NATs of the control connections; another family may need none.
+func TestTheOtherFamilyIsTriedBeforeStrategiesForHardNATs(t *testing.T) {
+	inLab(t, func(t *testing.T, l *groupLab) {
+		defer l.everybodyLeaves()
+		a, b := l.enter("a", "").nat(mapsAPD, filtersAPD, false), l.enter("b", "").nat(mapsAPD, filtersAPD, false)
+		if !hopeless(a.member, b.member) {
+			t.Fatal("two symmetric NATs are not hopeless")
+		}
+		a.proves(addr6("[2001:db8:1::1]:1000"))
+		b.proves(addr6("[2001:db8:2::2]:2000"))
+		if hopeless(a.member, b.member) {
+			t.Error("hopeless though both have IPv6")
+		}
+		b.nat(mapsEI, filtersAPD, false)
+		a.connect(1, "b", 0)
+		o := a.order()
+		if o.Strategy != pb.Strategy_PLAIN || len(o.Candidates) != 2 {
+			t.Errorf("the first attempt is %v with %v", o.Strategy, kinds(o.Candidates))
+		}
+		b.order()
+		for _, p := range []*peer{a, b} {
+			p.report(o, &pb.Report{Reason: pb.Reason_NO_INBOUND, InitsOut: 9})
+		}
+		o = a.order()
+		if o.Strategy == pb.Strategy_PLAIN || len(o.Candidates) != 1 || len(o.Candidates[0].GetAddress().GetIp()) != 4 {
+			t.Errorf("the second attempt is %v with %v", o.Strategy, kinds(o.Candidates))
+		}
+	})
+}
+
+// A listener whose NAT lets everybody in fires last; its IPv6 firewall does not, and must be open in time.
+func TestAListenerWithIPv6FiresAtOnceWhateverItsNATLetsIn(t *testing.T) {
+	inLab(t, func(t *testing.T, l *groupLab) {
+		defer l.everybodyLeaves()
+		a, b := l.enter("a", "").nat(mapsEI, filtersAPD, false), l.enter("b", "").nat(mapsEI, filtersEI, false)
+		a.proves(addr6("[2001:db8:1::1]:1000"))
+		b.proves(addr6("[2001:db8:2::2]:2000"))
+		a.connect(1, "b", 0)
+		if x, y := a.order(), b.order(); x.FireTimeNs != 0 || y.FireTimeNs != 0 {
+			t.Errorf("fire times %d and %d", x.FireTimeNs, y.FireTimeNs)
+		}
+	})
+}
