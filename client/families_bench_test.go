@@ -1,6 +1,8 @@
 package client_test
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/bradawl/bradawl/client"
 	"github.com/bradawl/bradawl/internal/natlab"
+	"github.com/bradawl/bradawl/protocol/identity"
 )
 
 // BenchmarkConnectInBothFamilies measures Connect between two peers that have IPv4 and IPv6 beside one between two that
@@ -71,4 +74,39 @@ func BenchmarkConnectInBothFamilies(b *testing.B) {
 		b.ReportMetric(dials, p.name+"-dials")
 		b.Logf("%s: %d connects, p50 %v, p99 %v, %.2f handshakes begun each, %d by IPv6", p.name, len(p.took), p50, p99, dials, p.v6)
 	}
+}
+
+// BenchmarkThroughputOfFamilies sends over one stream through kernel NATs or firewalls: by a socket of IPv4 alone, by one of
+// both families over IPv4, whose addresses the kernel then maps, and over IPv6; beside bare quic-go over IPv4.
+func BenchmarkThroughputOfFamilies(b *testing.B) {
+	t := &track{world: newWorld6(b, natlab.DualStack)}
+	for i := range t.hosts {
+		t.sites[i], t.hosts[i] = t.home(fmt.Sprint("site ", i), natlab.DualStack)
+	}
+	var err error
+	t.id, err = identity.New()
+	must(b, err)
+	// A socket of both families whose host says that it has IPv4 alone.
+	mapped := func(cfg *client.Config) {
+		host := cfg.PacketConn.LocalAddr().(interface{ AddrPort() netip.AddrPort }).AddrPort().Addr()
+		for _, h := range t.hosts {
+			if h.Addr() == host.Unmap() {
+				both(b, h)(cfg)
+			}
+		}
+		cfg.HostAddrs = cfg.HostAddrs[:1]
+	}
+	rivals := []*rival{t.bare("bare", client.DefaultQUIC(), nil), t.ours("IPv4"), t.ours("IPv4-by-socket-of-both", mapped), t.ours6("IPv6")}
+	race(b, 1, rivals)
+}
+
+// ours6 is ours over IPv6.
+func (t *track) ours6(name string) *rival {
+	t.t.Helper()
+	from, to := t.client6(t.hosts[0], name+" a"), t.client6(t.hosts[1], name+" b")
+	r, conn := t.join(name, from, to, name+" b")
+	if conn.Info().Remote.Addr().Is4() {
+		t.t.Fatalf("connected to %s", conn.Info().Remote)
+	}
+	return r
 }

@@ -146,12 +146,19 @@ func newTrack(b *testing.B, link ...natlab.Link) *track {
 // plain hides what a socket can do beside what quic-go uses by itself.
 type plain struct{ *net.UDPConn }
 
-// ours connects two clients.
+// ours signs two clients in and connects them.
 func (t *track) ours(name string, change ...func(*client.Config)) *rival {
 	t.t.Helper()
 	from, to := t.client(t.hosts[0], name+" a", change...), t.client(t.hosts[1], name+" b", change...)
+	r, _ := t.join(name, from, to, name+" b")
+	return r
+}
+
+// join connects two clients.
+func (t *track) join(name string, from, to *client.Client, peer string) (*rival, *client.Conn) {
+	t.t.Helper()
 	ctx := within(t.t, 10*time.Second)
-	out, err := from.Connect(ctx, name+" b")
+	out, err := from.Connect(ctx, peer)
 	must(t.t, err)
 	in, err := to.Accept(ctx)
 	must(t.t, err)
@@ -160,7 +167,7 @@ func (t *track) ours(name string, change ...func(*client.Config)) *rival {
 	return &rival{name: name, streams: true,
 		open:   func(ctx context.Context) (io.WriteCloser, error) { return out.OpenUniStream(ctx) },
 		accept: func(ctx context.Context) (io.Reader, error) { return in.AcceptUniStream(ctx) },
-	}
+	}, out
 }
 
 // bare connects two quic-go transports that know each other's mapping.
