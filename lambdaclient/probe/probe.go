@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -41,6 +42,9 @@ type Result struct {
 	// Public is the address and port from which the server sees the socket now. PublicBefore is that of the last invocation.
 	Public       string `json:"public"`
 	PublicBefore string `json:"public_before,omitempty"`
+	// IPv4 and IPv6 are what the server sees in each family; empty: Says tells why it sees none.
+	IPv4 string `json:"ipv4,omitempty"`
+	IPv6 string `json:"ipv6,omitempty"`
 	// AddressKept and MappingKept tell whether the address, and address and port, are those of the last invocation;
 	// absent in the first.
 	AddressKept *bool `json:"address_kept,omitempty"`
@@ -169,6 +173,11 @@ func (r *Result) take(n client.NetReport) {
 	r.Mapping, r.Filtering, r.PortPreserved, r.Hairpinning = n.Mapping, n.Filtering, n.PortPreserved, n.Hairpinning
 	r.PathMTU, r.SecondAddress, r.UDPBlocked, r.Says = n.PathMTU, n.SecondAddress, n.UDPBlocked, n.Explain()
 	r.AtLeast, r.Below = n.Lifetime.AtLeast.Seconds(), n.Lifetime.Below.Seconds()
+	for to, a := range map[*string]netip.AddrPort{&r.IPv4: n.IPv4, &r.IPv6: n.IPv6} {
+		if a.IsValid() {
+			*to = a.String()
+		}
+	}
 	r.ControlRTT = float64(n.ControlRTT) / float64(time.Millisecond)
 	for _, u := range n.Untested {
 		r.Untested = append(r.Untested, Untested{u.Test, u.Why})

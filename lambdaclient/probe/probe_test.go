@@ -99,6 +99,9 @@ func TestFunctionTellsWhatIsAroundIt(t *testing.T) {
 			if r.Mapping != tc.mapping || r.Filtering != tc.filtering || r.Hairpinning != tc.hairpins || r.PathMTU != 1480 || !r.SecondAddress {
 				t.Errorf("%+v", r)
 			}
+			if r.IPv4 == "" || r.IPv6 != "" {
+				t.Errorf("seen at %q and %q, want IPv4 alone", r.IPv4, r.IPv6)
+			}
 			if r.Invocation != 1 || r.AddressKept != nil || r.MappingKept != nil || r.Frozen != 0 || len(r.Untested) != 1 {
 				t.Errorf("the first invocation: %+v", r)
 			}
