@@ -81,12 +81,13 @@ func (g *group) addressProof(m *member, p *pb.AddressProof, now time.Time) {
 			return
 		}
 		g.metrics.addressProofs.WithLabelValues("used").Inc()
-		if a != m.second {
-			g.log.Info("peer has a second address", zap.String("peer", m.name), zap.Stringer("observed", a))
+		g.deadlines.set(&m.secondEnd, now.Add(addressLifetime))
+		if a == m.second {
+			return
 		}
+		g.log.Info("peer has a second address", zap.String("peer", m.name), zap.Stringer("observed", a))
 		m.second = a
 		m.hosts = vetHosts(m.claimed, m.observed, m.second)
-		g.deadlines.set(&m.secondEnd, now.Add(addressLifetime))
 		g.meetAgain(m, now)
 	})
 }
