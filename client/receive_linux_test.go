@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -13,11 +14,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// requireCoalescing makes a kernel that neither segments nor joins UDP packets a failure, not a skip, if it is "1".
+const requireCoalescing = "BRADAWL_REQUIRE_GRO"
+
+// cannotCoalesce ends the test.
+func cannotCoalesce(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv(requireCoalescing) == "1" {
+		t.Fatalf("%s=1, but %s", requireCoalescing, why)
+	}
+	t.Skip(why)
+}
+
 // sendRun sends b as packets of size bytes in one system call.
 func sendRun(t *testing.T, from *net.UDPConn, to net.Addr, b []byte, size int) {
 	t.Helper()
 	if _, _, err := from.WriteMsgUDP(b, segmentControl(uint16(size)), to.(*net.UDPAddr)); err != nil {
-		t.Skipf("the kernel does not segment: %v", err)
+		cannotCoalesce(t, fmt.Sprintf("the kernel does not segment: %v", err))
 	}
 }
 
@@ -34,7 +47,7 @@ func TestCoalescedPacketsComeOneByOneInOrder(t *testing.T) {
 			in, out := loopbackUDP(t), loopbackUDP(t)
 			pc, ok := receiveCoalesced(in).(*coalesced)
 			if !ok {
-				t.Skip("the kernel does not join UDP packets")
+				cannotCoalesce(t, "the kernel does not join UDP packets")
 			}
 			var want [][]byte
 			for range tc.runs { // the socket's buffer holds them all
