@@ -209,8 +209,10 @@ var (
 )
 
 func TestCompareOnEveryNetwork(t *testing.T) {
+	t.Parallel()
 	for _, network := range []string{"loopback", "nat"} {
 		t.Run(network, func(t *testing.T) {
+			t.Parallel()
 			if network == "nat" {
 				natlab.Require(t)
 			}
@@ -300,6 +302,7 @@ func TestFromS3ToS3(t *testing.T) {
 }
 
 func TestFromS3OutsideOfTheLab(t *testing.T) {
+	t.Parallel()
 	natlab.Require(t)
 	// A machine with its own network, S3 on it, and the command, which puts a lab
 	// between itself and that network.
@@ -363,6 +366,7 @@ func TestFromS3OutsideOfTheLab(t *testing.T) {
 }
 
 func TestHelpNamesEveryFlag(t *testing.T) {
+	t.Parallel()
 	stdout, _ := call(t, "--help")
 	for _, flag := range []string{"--shuffle", "--mappers", "--reducers", "--input", "--output", "--network", "--json"} {
 		if !strings.Contains(stdout, flag) {
