@@ -33,10 +33,11 @@ type environment struct {
 	logs    *logPipe
 	tmp     string
 
-	work   chan *invocation // capacity 1: for the runtime to take
-	ready  chan struct{}    // closed when it has initialized
-	exited chan struct{}    // closed when its process has ended or could not be started
-	gone   chan struct{}    // closed when all that belonged to it is gone
+	work    chan *invocation // capacity 1: for the runtime to take
+	ready   chan struct{}    // closed when it has initialized
+	started chan struct{}    // closed when its process has a number
+	exited  chan struct{}    // closed when its process has ended or could not be started
+	gone    chan struct{}    // closed when all that belonged to it is gone
 
 	// Set before exited is closed, to be read afterwards.
 	startErr error
@@ -70,6 +71,7 @@ func (s *Service) launch(fn *function) (*environment, error) {
 		tmp:        filepath.Join(s.dir, id),
 		work:       make(chan *invocation, 1),
 		ready:      make(chan struct{}),
+		started:    make(chan struct{}),
 		exited:     make(chan struct{}),
 		gone:       make(chan struct{}),
 		extensions: make(map[string]*extension),
@@ -141,7 +143,14 @@ func (e *environment) run() (undo []func(), err error) {
 	if err != nil {
 		return undo, fmt.Errorf("listen for the Runtime API: %w", err)
 	}
-	api := &http.Server{Handler: e.routes(), ErrorLog: discardLog()}
+	routes := e.routes()
+	api := &http.Server{ErrorLog: discardLog(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select { // a quick process may call before this one knows its number
+		case <-e.started:
+			routes.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	})}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = api.Serve(ln) })
 	undo = append(undo, func() {
@@ -171,6 +180,7 @@ func (e *environment) process(place Place, api net.Addr) error {
 	s := e.svc
 	s.mu.Lock()
 	e.pid = cmd.Process.Pid
+	close(e.started)
 	if e.doomed {
 		_ = e.signal(syscall.SIGKILL)
 	}
