@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/bradawl/bradawl/protocol/identity"
 	"github.com/bradawl/bradawl/protocol/pb"
 )
 
@@ -326,5 +327,24 @@ func TestWatchIsAnsweredWhenEnoughAreThere(t *testing.T) {
 		a.cancel(3)
 		l.enter("d", "reduce")
 		a.nothing()
+	})
+}
+
+func TestANameIsFreeAsSoonAsItsConnectionIsOver(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(t *testing.T, l *groupLab) {
+		old := l.enter("a", "")
+		if _, err := l.enterAs("a", "", identity.Fingerprint{99}); err == nil {
+			t.Error("the name of a live peer was given to another key")
+		}
+		old.over = true // the server has yet to notice
+		next, err := l.enterAs("a", "", identity.Fingerprint{99})
+		if err != nil || l.g.members["a"] != next.member {
+			t.Errorf("the name of a peer that has left is not free: %v", err)
+		}
+		old.leave()
+		if l.g.members["a"] != next.member {
+			t.Error("the old peer's end has taken its successor away")
+		}
 	})
 }

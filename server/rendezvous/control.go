@@ -65,6 +65,8 @@ func (c *control) roundTrip() time.Duration { return c.conn.ConnectionStats().Sm
 
 func (c *control) deviation() time.Duration { return c.conn.ConnectionStats().MeanDeviation }
 
+func (c *control) ended() bool { return c.conn.Context().Err() != nil }
+
 func (c *control) shut(code closeCode, detail string) {
 	switch code {
 	case closeSlow:

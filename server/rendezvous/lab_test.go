@@ -63,11 +63,13 @@ type peer struct {
 	wobble time.Duration // the deviation of rtt
 	sent   []*pb.ServerMessage
 	closed []closeCode
+	over   bool // the connection has ended
 }
 
 func (p *peer) enqueue(m *pb.ServerMessage)   { p.sent = append(p.sent, m) }
 func (p *peer) roundTrip() time.Duration      { return p.rtt }
 func (p *peer) deviation() time.Duration      { return p.wobble }
+func (p *peer) ended() bool                   { return p.over }
 func (p *peer) shut(code closeCode, _ string) { p.closed = append(p.closed, code) }
 func (p *peer) handle(m *pb.ClientMessage)    { p.l.g.handle(p.member, m, time.Now()) }
 func (p *peer) leave()                        { p.l.g.exit(p.member, time.Now()) }

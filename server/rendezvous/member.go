@@ -17,6 +17,8 @@ type link interface {
 	roundTrip() time.Duration
 	// deviation is how much round trips differ from that, on average.
 	deviation() time.Duration
+	// ended tells whether the connection is over already; its member may not have left yet.
+	ended() bool
 	// shut closes the control connection with a code and a word for people.
 	shut(code closeCode, detail string)
 }

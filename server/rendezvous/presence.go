@@ -25,7 +25,7 @@ func (r *refusal) Error() string { return fmt.Sprintf("%s: %s", r.reason, r.deta
 
 // enter adds a peer. A live peer of the same name and another key keeps its
 // name; with the same key it is replaced, because it is the same peer whose old
-// connection is lost.
+// connection is lost. One whose connection is over is not live.
 func (g *group) enter(m *member, now time.Time) (err error) {
 	g.step(func() {
 		old := g.members[m.name]
@@ -33,7 +33,7 @@ func (g *group) enter(m *member, now time.Time) (err error) {
 		case g.draining:
 			err = &refusal{protocol.ReasonLimited, "the server is going away", drainReconnect}
 			return
-		case old != nil && old.fingerprint != m.fingerprint:
+		case old != nil && old.fingerprint != m.fingerprint && !old.link.ended():
 			err = &refusal{protocol.ReasonUnauthorized, fmt.Sprintf("name %q is taken by a live peer with another key", m.name), 0}
 			return
 		case old == nil && len(g.members) >= g.limits.MaxPeersPerGroup:
