@@ -209,7 +209,9 @@ func TestAProducersPartsAreSlowedDownAndComeThrough(t *testing.T) {
 	fill(t, p, data)
 	finish(t, p)
 	mustRead(t, f.consumer(0, 0), 0, data)
-	if r := wait(t, p); r.S3.SlowDowns != 4 || r.S3.Retries < 6 {
+	// A request that fails for good is not repeated by the SDK, but in the producer's next write: of six failures up to two
+	// are that, as parts go in parallel.
+	if r := wait(t, p); r.S3.SlowDowns != 4 || r.S3.Retries < 4 {
 		t.Errorf("%+v", r)
 	}
 }
