@@ -60,7 +60,7 @@ func (s *Server) serve(ctx context.Context, conn *quic.Conn) {
 		end(&shutdown{closeProtocol, "no sign-in"})
 		return
 	}
-	c := &control{conn: conn, stream: stream.stream, out: newOutbox(s.cfg.Limits.OutboxBytes), clock: s.rules.clock, metrics: s.metrics, end: end}
+	c := &control{conn: conn, stream: stream.stream, out: newOutbox(s.cfg.Limits.OutboxBytes), clock: s.rules.clock, metrics: s.metrics, end: end, over: ctx.Done()}
 	defer c.out.close()
 	g, m, err := s.signIn(c, in)
 	if err != nil {

@@ -53,6 +53,7 @@ type control struct {
 	clock   clock
 	metrics *metrics
 	end     context.CancelCauseFunc // closes the connection; the cause is a *shutdown
+	over    <-chan struct{}         // closed by end, before the peer learns of it
 }
 
 func (c *control) enqueue(m *pb.ServerMessage) {
@@ -65,7 +66,16 @@ func (c *control) roundTrip() time.Duration { return c.conn.ConnectionStats().Sm
 
 func (c *control) deviation() time.Duration { return c.conn.ConnectionStats().MeanDeviation }
 
-func (c *control) ended() bool { return c.conn.Context().Err() != nil }
+func (c *control) ended() bool {
+	select {
+	case <-c.over:
+		return true
+	case <-c.conn.Context().Done():
+		return true
+	default:
+		return false
+	}
+}
 
 func (c *control) shut(code closeCode, detail string) {
 	switch code {
