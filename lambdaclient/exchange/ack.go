@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -12,6 +13,8 @@ const (
 	// ackTimeout bounds Ack as a whole.
 	ackTimeout = 3 * time.Second
 	acksAtOnce = 64
+	// hangUpLag is how much later a link may end than its streams.
+	hangUpLag = 200 * time.Millisecond
 )
 
 // Ack tells every producer that this consumer's output is committed, so that
@@ -82,17 +85,8 @@ func (c *Consumer) sendAck(ctx context.Context, t *tracker, l link) error {
 	if err == nil {
 		err = c.exchangeAck(ctx, t, s)
 	}
-	if err != nil {
-		// A producer whom the last acknowledgement sets free may hang up before
-		// its answer is through.
-		select {
-		case <-l.done():
-			if code, left := leaveCode(l.cause()); !left || code != closeDone {
-				return err
-			}
-		default:
-			return err
-		}
+	if err != nil && !hungUp(ctx, l, err) {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,6 +94,27 @@ func (c *Consumer) sendAck(ctx context.Context, t *tracker, l link) error {
 		c.report.Acked = append(c.report.Acked, t.producer)
 	}
 	return nil
+}
+
+// hungUp tells whether an acknowledgement failed because the producer needed no more: one whom the last of them sets
+// free may hang up before its answer is through. The stream may learn that a moment before the link does.
+func hungUp(ctx context.Context, l link, err error) bool {
+	if _, refused := errors.AsType[*refusedError](err); refused || errors.Is(err, ErrProtocol) {
+		return false
+	}
+	if code, left := leaveCode(err); left {
+		return code == closeDone
+	}
+	lag := time.NewTimer(hangUpLag)
+	defer lag.Stop()
+	select {
+	case <-l.done():
+		code, left := leaveCode(l.cause())
+		return left && code == closeDone
+	case <-lag.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 func (c *Consumer) exchangeAck(ctx context.Context, t *tracker, s stream) error {
