@@ -56,8 +56,7 @@ func (a *attempt) runMany() {
 	hit, ok := a.fireMany(many, target, hits)
 	for _, s := range many {
 		if s != hit.manySocket {
-			_ = s.pc.Close()
-			a.c.further.give()
+			a.c.closeFurther(s.pc)
 		}
 	}
 	if ok {
@@ -90,8 +89,7 @@ func (a *attempt) openMany() ([]*manySocket, error) {
 				break // the chance is smaller, but there is one
 			}
 			for _, s := range many {
-				_ = s.pc.Close()
-				a.c.further.give()
+				a.c.closeFurther(s.pc)
 			}
 			return nil, err
 		}

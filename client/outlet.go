@@ -35,7 +35,7 @@ func (b *socketBudget) take() bool {
 
 func (b *socketBudget) give() { b.used.Add(-1) }
 
-// openFurther opens a socket within the budget; who closes it gives it back.
+// openFurther opens a socket within the budget, to be closed by closeFurther.
 func (c *Client) openFurther() (net.PacketConn, error) {
 	if !c.further.take() {
 		return nil, errTooManySockets
@@ -45,6 +45,12 @@ func (c *Client) openFurther() (net.PacketConn, error) {
 		c.further.give()
 	}
 	return pc, err
+}
+
+// closeFurther closes a socket of openFurther.
+func (c *Client) closeFurther(pc net.PacketConn) {
+	_ = pc.Close()
+	c.further.give()
 }
 
 // outlet is a further socket with a Transport of its own, for one session.
@@ -63,8 +69,7 @@ func (c *Client) newOutlet(pc net.PacketConn) (*outlet, error) {
 	o := &outlet{c: c, pc: pc}
 	var err error
 	if o.transport, o.listener, err = c.transportOn(pc); err != nil {
-		_ = pc.Close()
-		c.further.give()
+		c.closeFurther(pc)
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(c.ctx)

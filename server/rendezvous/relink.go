@@ -79,12 +79,12 @@ func (ms *membership) lose(r ref, link protocol.SessionID, most int) bool {
 	if other != nil && other.m.ref() != r {
 		other = nil
 	}
-	if now, linked := ms.linked[r]; linked && now != link && (link == protocol.SessionID{} || now != protocol.SessionID{}) {
+	if newerLink(ms, r, link) {
 		return false
 	}
 	if other != nil {
 		me := ms.m.ref()
-		if now, linked := other.linked[me]; linked && now != link && (link == protocol.SessionID{} || now != protocol.SessionID{}) {
+		if newerLink(other, me, link) {
 			return false
 		}
 		delete(other.linked, me)
@@ -94,6 +94,12 @@ func (ms *membership) lose(r ref, link protocol.SessionID, most int) bool {
 		ms.lost[r] = link
 	}
 	return true
+}
+
+// newerLink tells whether a member has another link to r than the one that is said to be lost (the zero id: there was none).
+func newerLink(ms *membership, r ref, lost protocol.SessionID) bool {
+	now, linked := ms.linked[r]
+	return linked && now != lost && (lost == protocol.SessionID{} || now != protocol.SessionID{})
 }
 
 // gone tells whether one of the two has said that the link which the other still names is lost.
